@@ -1,0 +1,56 @@
+/** What the last scrape of one endpoint said. Replaced as a whole, never changed. */
+export interface EndpointMetrics {
+  /** Requests waiting in the engine's queue. */
+  readonly waiting: number
+  /** Requests in the engine's running batches. */
+  readonly running: number
+  /** Share of KV blocks in use by running requests, in [0, 1]. */
+  readonly kvCacheUsage: number
+  /** Tokens per KV block as the engine states it; undefined when it does not. */
+  readonly blockTokens: number | undefined
+  /** KV blocks of the engine; undefined when it does not say. */
+  readonly kvBlocks: number | undefined
+  /** Prefix-caching hash algorithm as the engine states it; undefined when it does not. */
+  readonly hashAlgorithm: string | undefined
+  /** When the answer arrived, in the clock's monotonic milliseconds. */
+  readonly scrapedAtMs: number
+}
+
+/** One model server that can be picked: an address, a port, a rank. An immutable snapshot. */
+export interface Endpoint {
+  /** Unique among the endpoints of all time: namespace/name, host:port, and an incarnation number. */
+  readonly id: string
+  /** Small integer, unique among living endpoints, used again after a removal. */
+  readonly slot: number
+  readonly namespace: string
+  readonly name: string
+  /** IP address without brackets. */
+  readonly address: string
+  readonly port: number
+  /** `address:port`, IPv6 in brackets. */
+  readonly hostPort: string
+  /** Data-parallel rank: the position among the ports of one server, 0 for the first. */
+  readonly rank: number
+  readonly labels: ReadonlyMap<string, string>
+  /** Undefined until the first scrape succeeds, and again when the last one is too old to be believed. */
+  readonly metrics: EndpointMetrics | undefined
+}
+
+/** What discovery says of one endpoint. */
+export interface EndpointSpec {
+  readonly namespace: string
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly rank: number
+  readonly labels: Readonly<Record<string, string>>
+  /** Port of `/metrics` and `/v1/models`; `port` when absent. */
+  readonly metricsPort?: number
+  /** Changes when the server is replaced under the same name, such as a pod's uid. */
+  readonly uid?: string
+}
+
+/** Joins an IP address and a port, IPv6 in brackets. */
+export function hostPort(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}

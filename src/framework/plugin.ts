@@ -1,0 +1,167 @@
+import type { Static, TObject } from 'typebox'
+import type { AttributeKey } from './attributes.ts'
+import type { Decision } from './decision.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { InferenceRequest } from './request.ts'
+import type { Inject, Services } from './token.ts'
+
+/**
+ * Narrows the candidates. Called in the order of the YAML, never with an empty list; what it returns must be a subset.
+ * An empty result fails the request with `NO_ENDPOINTS`, naming the filter.
+ */
+export interface Filter {
+  filter(request: InferenceRequest, endpoints: readonly Endpoint[]): readonly Endpoint[]
+}
+
+/** A line that a scorer wants in the log for each request that it scored. */
+export interface ScorerReport {
+  readonly message: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Scores the candidates that the filters left.
+ *
+ * `score` returns one number per endpoint in the order given, 1 is best, 0 worst. The host clamps what is outside [0, 1]
+ * (NaN becomes 0) and counts it; another length fails the request with `PLUGIN_CONTRACT`.
+ */
+export interface Scorer {
+  score(request: InferenceRequest, endpoints: readonly Endpoint[]): ArrayLike<number>
+  /** Called after the pick, for the request and endpoints of the last `score`; undefined for no line. */
+  report?(request: InferenceRequest, endpoints: readonly Endpoint[]): ScorerReport | undefined
+}
+
+/** A candidate with its weighted sum of scores. */
+export interface Scored {
+  readonly endpoint: Endpoint
+  readonly score: number
+}
+
+/** Chooses from a list that is never empty: the first of the answer is the target, the others are fallbacks. */
+export interface Picker {
+  pick(request: InferenceRequest, scored: readonly Scored[]): readonly Endpoint[]
+}
+
+/** What a profile picked; undefined when it found no endpoint. */
+export type ProfileResults = ReadonlyMap<string, readonly Endpoint[] | undefined>
+
+/** What to do next: run some profiles, or take the result of one of those that ran. */
+export type HandlerStep = { readonly run: readonly string[] } | { readonly primary: string }
+
+/** Decides which profiles run for a request, and which result counts. */
+export interface Handler {
+  next(
+    request: InferenceRequest,
+    profiles: readonly string[],
+    results: ProfileResults,
+  ): HandlerStep
+}
+
+/**
+ * Makes one piece of data for a request before the profiles run. It runs only when a configured plugin needs its data.
+ * A rejection or a time-out is counted and leaves the attribute unset; the request goes on.
+ */
+export interface Producer {
+  produce(
+    request: InferenceRequest,
+    endpoints: readonly Endpoint[],
+    signal: AbortSignal,
+  ): Promise<unknown> | unknown
+}
+
+/** How a request's life ended. */
+export type EndReason =
+  | 'completed'
+  | 'aborted'
+  | 'client-gone'
+  | 'endpoint-gone'
+  | 'timeout'
+  | 'not-watched'
+
+/** Tokens that the engine counted for one request. */
+export interface Usage {
+  readonly promptTokens: number
+  readonly completionTokens: number
+  /** Prompt tokens that the engine took from its prefix cache; undefined when it does not say. */
+  readonly cachedTokens: number | undefined
+}
+
+/** What is known when a request has ended. */
+export interface Outcome {
+  readonly reason: EndReason
+  /** HTTP status of the engine's answer; undefined when none was seen. */
+  readonly status: number | undefined
+  readonly usage: Usage | undefined
+}
+
+/** Told of a request's life. Any plugin may have these methods beside its own; a throw is caught and counted. */
+export interface Observer {
+  /** In the same synchronous step as the pick. */
+  picked?(request: InferenceRequest, decision: Decision): void
+  /** At the first byte of the response body. */
+  responded?(request: InferenceRequest, endpoint: Endpoint): void
+  /** Once, whatever way the request ended. */
+  ended?(request: InferenceRequest, endpoint: Endpoint, outcome: Outcome): void
+}
+
+/** The method that each kind of plugin must have. */
+export interface Kinds {
+  filter: Filter
+  scorer: Scorer
+  picker: Picker
+  handler: Handler
+  producer: Producer
+  observer: Observer
+}
+
+export type Kind = keyof Kinds
+
+/** A plugin as its author writes it: a value, no class, no registration. */
+export interface PluginInput<K extends Kind, P extends TObject, I extends Inject> {
+  readonly kind: K
+  /** The name used in YAML: lower case, words joined by hyphens. */
+  readonly type: string
+  /** Older names under which the plugin is also known. */
+  readonly aliases?: readonly string[]
+  /** One sentence for `epp plugins` and the schema. */
+  readonly description: string
+  /** JSON Schema of `parameters`; defaults live here only. */
+  readonly params: P
+  /** Services to inject. */
+  readonly inject?: I
+  /** Data that must be there before the profiles run. */
+  readonly needs?: readonly AttributeKey<unknown>[]
+  /** The data that a producer makes. */
+  readonly produces?: AttributeKey<unknown>
+  /** True when it must be told of responses: then the gateway sends them past us. */
+  readonly watchesResponses?: boolean
+  create(params: Static<P>, services: Services<I>): Kinds[K] & Observer
+}
+
+/** A plugin as the host knows it. */
+export interface Plugin<K extends Kind = Kind, P extends TObject = TObject, I extends Inject = Inject>
+  extends PluginInput<K, P, I> {
+  readonly aliases: readonly string[]
+  readonly inject: I
+  readonly needs: readonly AttributeKey<unknown>[]
+  readonly watchesResponses: boolean
+}
+
+/** A plugin whose params and services are not known statically. */
+// biome-ignore lint/suspicious/noExplicitAny: `create` takes what this very plugin's schema describes
+export type AnyPlugin = { readonly [K in Kind]: Plugin<K, any, any> }[Kind]
+
+/** Makes a plugin; params and services of `create` get their types from the schema and from `inject`. */
+export function definePlugin<
+  K extends Kind,
+  P extends TObject,
+  I extends Inject = Record<never, never>,
+>(plugin: PluginInput<K, P, I>): Plugin<K, P, I> {
+  return Object.freeze({
+    aliases: [],
+    inject: {} as I,
+    needs: [],
+    watchesResponses: false,
+    ...plugin,
+  })
+}

@@ -1,0 +1,314 @@
+import type { PromptTokens } from './attributes.ts'
+import type { Endpoint, EndpointMetrics, EndpointSpec } from './endpoint.ts'
+import type { EndReason, Usage } from './plugin.ts'
+import type { InferenceRequest, Prompt } from './request.ts'
+import { token } from './token.ts'
+
+/** Time: monotonic milliseconds for ages and intervals, epoch milliseconds for what people read. */
+export interface Clock {
+  nowMs(): number
+  epochMs(): number
+}
+export const CLOCK = token<Clock>('Clock')
+
+/** A seedable source of numbers in [0, 1). */
+export interface Random {
+  next(): number
+}
+export const RANDOM = token<Random>('Random')
+
+export type LogFields = Readonly<Record<string, unknown>>
+
+/** One named logger. Never given prompt text, token ids, credentials or a cache salt. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void
+  info(message: string, fields?: LogFields): void
+  warn(message: string, fields?: LogFields): void
+  error(message: string, fields?: LogFields): void
+  /** Warns the first time that `key` is seen and counts silently afterwards. */
+  warnOnce(key: string, message: string, fields?: LogFields): void
+  /** The logger of another name, in the same log. */
+  named(name: string): Logger
+}
+export const LOGGER = token<Logger>('Logger')
+
+export interface Counter {
+  inc(value?: number): void
+}
+export interface Gauge {
+  set(value: number): void
+}
+export interface Histogram {
+  observe(value: number): void
+}
+
+/** Prometheus metrics. Label values are bounded: past a cap per label they become `other`. */
+export interface Metrics {
+  /** @param labels fixed values; the returned counter is bound to them. */
+  counter(name: string, help: string, labels?: Readonly<Record<string, string>>): Counter
+  gauge(name: string, help: string, labels?: Readonly<Record<string, string>>): Gauge
+  histogram(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labels?: Readonly<Record<string, string>>,
+  ): Histogram
+  /** A gauge whose samples are asked for at scrape time. */
+  observed(
+    name: string,
+    help: string,
+    samples: () => Iterable<{ labels: Readonly<Record<string, string>>; value: number }>,
+  ): void
+}
+export const METRICS = token<Metrics>('Metrics')
+
+/** Something that is blind, stale or without effect, in words; shown by `/readyz?verbose` and the dashboard. */
+export interface Notices {
+  /** Sets or replaces the notice `key`; `text` undefined removes it. */
+  set(key: string, text: string | undefined): void
+  list(): readonly { readonly key: string; readonly text: string; readonly sinceEpochMs: number }[]
+}
+export const NOTICES = token<Notices>('Notices')
+
+/** Told when endpoints come and go. `removed` comes before the slot can be used again. */
+export interface EndpointListener {
+  added?(endpoint: Endpoint, spec: EndpointSpec): void
+  removed?(endpoint: Endpoint): void
+}
+
+/** The endpoints there are. */
+export interface Endpoints {
+  /** Immutable snapshots; the same array until something changes. */
+  list(): readonly Endpoint[]
+  /** Calls `added` at once for those already there. Returns a function that ends it. */
+  listen(listener: EndpointListener): () => void
+}
+export const ENDPOINTS = token<Endpoints>('Endpoints')
+
+/** Where discovery puts what it finds. */
+export interface EndpointSink {
+  /** States the whole set that `source` knows; the difference to its last set is added, removed or updated. */
+  replace(source: string, specs: readonly EndpointSpec[]): void
+}
+export const ENDPOINT_SINK = token<EndpointSink>('EndpointSink')
+
+/** Where the scraper puts what an endpoint said. */
+export interface EndpointMetricsSink {
+  setMetrics(endpointId: string, metrics: EndpointMetrics | undefined): void
+}
+
+/** Load that this picker has put on endpoints and that has not ended. Changes within the pick. */
+export interface InFlight {
+  /** Requests picked for the endpoint and not ended. */
+  requests(endpoint: Endpoint): number
+  /** Number of the last pick of this endpoint, 0 when never picked; larger is later. */
+  lastPick(endpoint: Endpoint): number
+}
+export const IN_FLIGHT = token<InFlight>('InFlight')
+
+/** How much of a request's prompt each endpoint holds. Arrays follow the endpoints of the question. */
+export interface PrefixMatch {
+  /** Consecutive whole blocks from the first one, summed over prompts, never more than the engine can use. */
+  readonly blocks: Int32Array
+  /** The same with each block counted by its medium's weight (GPU 1.0, CPU 0.8). */
+  readonly weighted: Float64Array
+  /** Tokens per block on that endpoint. */
+  readonly blockTokens: Int32Array
+  /** Blocks that could match: the sum over prompts of floor((tokens - 1) / blockTokens). */
+  readonly usableBlocks: Int32Array
+}
+
+/** A prompt counted as present on an endpoint before the engine has said so. */
+export interface Speculation {
+  /** Forgets it after `delayMs` from now; a second call replaces the first. */
+  expireIn(delayMs: number): void
+}
+
+/** What an operator says of the engines' hashing; verified against the events, never needed. */
+export interface ExpectedHashing {
+  readonly blockTokens?: number
+  readonly hashSeed?: string
+}
+
+/** Which endpoint holds which KV blocks. */
+export interface PrefixIndex {
+  match(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+  ): PrefixMatch
+  /** Counts the request's blocks as present on `endpoint` for `ttlMs`. */
+  speculate(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoint: Endpoint,
+    ttlMs: number,
+  ): Speculation
+}
+
+/** The index fed by the engines' KV events. */
+export interface TrackedPrefixIndex extends PrefixIndex {
+  /** True when events of this endpoint have been applied and none is known to be missing. */
+  tracks(endpoint: Endpoint): boolean
+  configure(options: {
+    readonly expected: ExpectedHashing
+    readonly mediumWeights: Readonly<Record<string, number>>
+  }): void
+}
+export const PREFIX_INDEX = token<TrackedPrefixIndex>('PrefixIndex')
+
+/** The index that learns from our own picks and needs no events. */
+export interface RoutedPrefixIndex extends PrefixIndex {
+  /** Records that the request's prompt was sent to `endpoint`. */
+  record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void
+  configure(options: {
+    /** Tokens per block; undefined takes it from the endpoint's metrics, at least 64. */
+    readonly blockTokens: number | undefined
+    readonly maxPrefixTokens: number
+    /** Blocks remembered per endpoint. */
+    readonly blocksPerEndpoint: number
+  }): void
+}
+export const ROUTED_PREFIX_INDEX = token<RoutedPrefixIndex>('RoutedPrefixIndex')
+
+/** Turns prompts into token ids. */
+export interface Tokenizer {
+  /**
+   * The ids of the request's prompts: exact where a tokenizer is at hand, else an estimate that says why.
+   * Never rejects for what a client sent.
+   */
+  tokenize(request: InferenceRequest, signal: AbortSignal): Promise<PromptTokens> | PromptTokens
+  /** The text of token ids, special tokens left out; undefined without a tokenizer for the model. */
+  decode(model: string, ids: ArrayLike<number>): string | undefined
+  configure(options: {
+    /** Served model name to folder under the tokenizers directory. */
+    readonly folders: Readonly<Record<string, string>>
+    /** Model whose folder to use when the served name has none (`tokenProcessorConfig.model`). */
+    readonly fallbackModel: string | undefined
+    /** Ask the engine's own `/tokenize` instead of a local tokenizer. */
+    readonly engineUrl: string | undefined
+  }): void
+}
+export const TOKENIZER = token<Tokenizer>('Tokenizer')
+
+/** Which models the endpoints serve, as their `/v1/models` say. */
+export interface Models {
+  /**
+   * False only when every endpoint answered `/v1/models` within the last 30 s, none lists the model, and a fresh look
+   * does not list it either.
+   */
+  serves(model: string): Promise<boolean> | boolean
+  /** The base model of a LoRA adapter, `undefined` for a base model or an unknown name. */
+  baseOf(model: string): string | undefined
+  /** True when some endpoint lists it as a base model. */
+  isBase(model: string): boolean
+}
+export const MODELS = token<Models>('Models')
+
+/** What a request's bytes say. */
+export interface ParsedRequest {
+  /** Empty when the body names none. */
+  readonly model: string
+  readonly prompt: Prompt | undefined
+  readonly stream: boolean
+  readonly cacheSalt: string | undefined
+  readonly maxOutputTokens: number | undefined
+}
+
+/** Finds the engine's token counts in response bytes, without parsing each chunk. */
+export interface UsageScanner {
+  push(chunk: Uint8Array): void
+  /** The last usage seen; undefined when there was none. */
+  usage(): Usage | undefined
+}
+
+/** The OpenAI wire format. */
+export interface OpenAiApi {
+  /** @throws {SchedulerError} BAD_REQUEST when the body is not JSON or its prompt has a wrong shape. */
+  parse(
+    path: string,
+    headers: ReadonlyMap<string, string>,
+    body: readonly Uint8Array[],
+  ): ParsedRequest
+  /** The same bytes with the value of the top-level `model` replaced, all else untouched. */
+  rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
+  usageScanner(): UsageScanner
+}
+export const OPENAI_API = token<OpenAiApi>('OpenAiApi')
+
+/** One request as a transport received it. */
+export interface IncomingRequest {
+  /** Header names in lower case, pseudo headers included. */
+  readonly headers: ReadonlyMap<string, string>
+  /** The body's bytes in the pieces in which they came; empty when there is none. */
+  readonly body: readonly Uint8Array[]
+  /** `ip` or `ip:port` entries that the gateway allows; undefined when it gave no hint. */
+  readonly subset: readonly string[] | undefined
+}
+
+/** The answer to a transport: where the request goes, and whom to tell what becomes of it. */
+export interface Routed {
+  readonly requestId: string
+  /** `ip:port`, further ones after commas. */
+  readonly destination: string
+  /** Headers to set on the request besides the destination. */
+  readonly setHeaders: ReadonlyMap<string, string>
+  readonly removeHeaders: readonly string[]
+  /** The bytes to send on: those that came in unless a field had to change. */
+  readonly body: readonly Uint8Array[]
+  /** False when nothing needs the response: the transport may step out after the request. */
+  readonly watchResponse: boolean
+  responseHeaders(status: number | undefined, headers: ReadonlyMap<string, string>): void
+  responseBody(chunk: Uint8Array): void
+  /** Ends the request; calls after the first do nothing. */
+  end(reason: EndReason): void
+}
+
+/** What a transport asks. */
+export interface Router {
+  /** @throws {SchedulerError} with the code that says why the request cannot be routed. */
+  route(request: IncomingRequest, signal: AbortSignal): Promise<Routed>
+}
+export const ROUTER = token<Router>('Router')
+
+/** One block's hash as a vLLM engine computes it. */
+export interface EngineBlockHash {
+  /** What continues the chain: the whole digest, or the 64-bit integer where the algorithm is the 64-bit one. */
+  readonly digest: Uint8Array | bigint
+  /** What the engine's events carry: the last 8 bytes of the digest, big-endian, unsigned. */
+  readonly published: bigint
+}
+
+/** Hashes blocks exactly as vLLM does under one algorithm and seed. */
+export interface EngineBlockHasher {
+  readonly root: EngineBlockHash
+  /** @param extras in vLLM's order and form; null when there are none */
+  next(
+    parent: EngineBlockHash,
+    tokens: ArrayLike<number>,
+    extras: readonly unknown[] | null,
+  ): EngineBlockHash
+}
+export type EngineHashAlgorithm = 'sha256' | 'sha256_cbor' | 'sha256_cbor_64bit'
+
+/** What an engine announces about its KV cache. */
+export type KvEvent =
+  | {
+      readonly type: 'BlockStored'
+      readonly blockHashes: readonly bigint[]
+      readonly parentBlockHash: bigint | null
+      readonly tokenIds: ArrayLike<number>
+      readonly blockTokens: number
+      readonly loraName: string | null
+      /** One entry per block. */
+      readonly extraKeys: readonly (readonly unknown[] | null)[]
+    }
+  | { readonly type: 'BlockRemoved'; readonly blockHashes: readonly bigint[] }
+  | { readonly type: 'AllBlocksCleared' }
+
+/** Sends an engine's events as vLLM does. */
+export interface KvEventPublisher {
+  /** One message; sequence numbers begin at 0. */
+  publish(events: readonly KvEvent[]): void
+  close(): Promise<void>
+}
