@@ -58,7 +58,11 @@ export interface Decision {
   readonly predictedCachedTokens: number | undefined
   /** Which index the prediction came from; undefined when no prefix scorer ran. */
   readonly indexCoverage:
-    | { readonly tracked: number; readonly endpoints: number; readonly source: 'tracked' | 'routed' }
+    | {
+        readonly tracked: number
+        readonly endpoints: number
+        readonly source: 'tracked' | 'routed'
+      }
     | undefined
   /** Time from the complete request to the pick, in microseconds, by phase. */
   readonly phasesUs: Readonly<Record<string, number>>

@@ -50,11 +50,7 @@ export type HandlerStep = { readonly run: readonly string[] } | { readonly prima
 
 /** Decides which profiles run for a request, and which result counts. */
 export interface Handler {
-  next(
-    request: InferenceRequest,
-    profiles: readonly string[],
-    results: ProfileResults,
-  ): HandlerStep
+  next(request: InferenceRequest, profiles: readonly string[], results: ProfileResults): HandlerStep
 }
 
 /**
@@ -94,10 +90,15 @@ export interface Outcome {
   readonly usage: Usage | undefined
 }
 
-/** Told of a request's life. Any plugin may have these methods beside its own; a throw is caught and counted. */
+/**
+ * Told of a request's life, and of the plugin's own. Any plugin may have these methods beside its own; a throw is caught
+ * and counted.
+ */
 export interface Observer {
+  /** When the configuration that has this plugin comes into force: the place to configure a shared service. */
+  activated?(): void
   /** In the same synchronous step as the pick. */
-  picked?(request: InferenceRequest, decision: Decision): void
+  picked?(request: InferenceRequest, endpoint: Endpoint, decision: Decision): void
   /** At the first byte of the response body. */
   responded?(request: InferenceRequest, endpoint: Endpoint): void
   /** Once, whatever way the request ended. */
@@ -139,8 +140,11 @@ export interface PluginInput<K extends Kind, P extends TObject, I extends Inject
 }
 
 /** A plugin as the host knows it. */
-export interface Plugin<K extends Kind = Kind, P extends TObject = TObject, I extends Inject = Inject>
-  extends PluginInput<K, P, I> {
+export interface Plugin<
+  K extends Kind = Kind,
+  P extends TObject = TObject,
+  I extends Inject = Inject,
+> extends PluginInput<K, P, I> {
   readonly aliases: readonly string[]
   readonly inject: I
   readonly needs: readonly AttributeKey<unknown>[]

@@ -1,4 +1,4 @@
-import type { PromptTokens } from './attributes.ts'
+import { attributeKey, type PromptTokens } from './attributes.ts'
 import type { Endpoint, EndpointMetrics, EndpointSpec } from './endpoint.ts'
 import type { EndReason, Usage } from './plugin.ts'
 import type { InferenceRequest, Prompt } from './request.ts'
@@ -117,6 +117,17 @@ export interface PrefixMatch {
   /** Blocks that could match: the sum over prompts of floor((tokens - 1) / blockTokens). */
   readonly usableBlocks: Int32Array
 }
+
+/** What a prefix scorer found for one request; the decision's prediction is made from it. */
+export interface PrefixFinding {
+  readonly endpoints: readonly Endpoint[]
+  readonly match: PrefixMatch
+  /** `tracked` when engines' events told it, `routed` when it is learned from our own picks. */
+  readonly source: 'tracked' | 'routed'
+  /** How many of the endpoints are covered by events. */
+  readonly tracked: number
+}
+export const PREFIX_FINDING = attributeKey<PrefixFinding>('PrefixFinding')
 
 /** A prompt counted as present on an endpoint before the engine has said so. */
 export interface Speculation {

@@ -1,0 +1,29 @@
+import type { Decision, ProfileTrace } from '../framework/decision.ts'
+
+/** A decision as the admin page shows it: scores by endpoint instead of by position, NaN as null. */
+export function decisionJson(decision: Decision): Readonly<Record<string, unknown>> {
+  const { atMs, profiles, ...rest } = decision
+  return { ...rest, at: new Date(atMs).toISOString(), profiles: profiles.map(profileJson) }
+}
+
+function profileJson(trace: ProfileTrace) {
+  const { endpoints, scorers, totals, metricsAgeMs } = trace
+  return {
+    profile: trace.profile,
+    filters: trace.filters,
+    scorers: scorers.map(({ name, weight }) => ({ name, weight })),
+    endpoints: endpoints.map((endpoint, i) => ({
+      endpoint,
+      scores: Object.fromEntries(
+        scorers.map(({ name, weight, scores }) => [
+          name,
+          { score: scores[i], weighted: scores[i]! * weight },
+        ]),
+      ),
+      total: totals[i],
+      metricsAgeMs: Number.isNaN(metricsAgeMs[i]) ? null : Math.round(metricsAgeMs[i]!),
+    })),
+    ties: trace.ties,
+    picked: trace.picked,
+  }
+}

@@ -1,0 +1,89 @@
+import type { Decision } from './decision.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { Reservation } from './in-flight.ts'
+import type { EndReason, Observer } from './plugin.ts'
+import type { Configured } from './profile.ts'
+import type { InferenceRequest } from './request.ts'
+import type { Routed, UsageScanner } from './services.ts'
+
+export interface ExchangeState {
+  readonly request: InferenceRequest
+  readonly decision: Decision
+  readonly target: Endpoint
+  readonly observers: readonly Configured<Observer>[]
+  readonly reservation: Reservation
+  readonly usageScanner: UsageScanner
+  /** Monotonic milliseconds. */
+  readonly startedMs: number
+  readonly destination: string
+  readonly watchResponse: boolean
+  readonly body: readonly Uint8Array[]
+  readonly setHeaders: ReadonlyMap<string, string>
+  readonly removeHeaders: readonly string[]
+  onEnd(exchange: Exchange): void
+}
+
+/** One request between its pick and its end; ends once, whatever comes. */
+export class Exchange implements Routed {
+  readonly #state: ExchangeState
+  #status: number | undefined
+  #responded = false
+  #ended = false
+
+  constructor(state: ExchangeState) {
+    this.#state = state
+  }
+
+  get requestId() {
+    return this.#state.request.id
+  }
+  get destination() {
+    return this.#state.destination
+  }
+  get setHeaders() {
+    return this.#state.setHeaders
+  }
+  get removeHeaders() {
+    return this.#state.removeHeaders
+  }
+  get body() {
+    return this.#state.body
+  }
+  get watchResponse() {
+    return this.#state.watchResponse
+  }
+  get startedMs() {
+    return this.#state.startedMs
+  }
+
+  responseHeaders(status: number | undefined): void {
+    this.#status = status
+    this.#state.decision.status = status
+  }
+
+  responseBody(chunk: Uint8Array): void {
+    if (this.#ended) return
+    if (!this.#responded && chunk.byteLength > 0) {
+      this.#responded = true
+      const { observers, request, target } = this.#state
+      for (const { plugin, probe } of observers) {
+        probe.notify(() => plugin.responded?.(request, target))
+      }
+    }
+    this.#state.usageScanner.push(chunk)
+  }
+
+  end(reason: EndReason): void {
+    if (this.#ended) return
+    this.#ended = true
+    const { observers, request, target, decision, reservation, usageScanner } = this.#state
+    reservation.release()
+    const outcome = { reason, status: this.#status, usage: usageScanner.usage() }
+    decision.ended = reason
+    decision.usage = outcome.usage
+    for (const { plugin, probe } of observers) {
+      probe.notify(() => plugin.ended?.(request, target, outcome))
+    }
+    this.#state.onEnd(this)
+  }
+}

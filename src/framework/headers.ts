@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto'
+
+/** Header in which the gateway finds the pick (endpoint picker protocol 004, v1.0.0). */
+export const DESTINATION_HEADER = 'x-gateway-destination-endpoint'
+export const REQUEST_ID_HEADER = 'x-request-id'
+
+/** Asks for another model than the body names; the first name wins. */
+export const MODEL_REWRITE_HEADERS = [
+  'x-llm-d-model-name-rewrite',
+  'x-gateway-model-name-rewrite',
+] as const
+
+/** Headers that steer the picker or belong to it: taken off the request unless a plugin sets them. */
+export const CONTROL_HEADERS: readonly string[] = [
+  ...MODEL_REWRITE_HEADERS,
+  'x-llm-d-inference-fairness-id',
+  'x-gateway-inference-fairness-id',
+  'x-llm-d-inference-objective',
+  'x-gateway-inference-objective',
+  'x-llm-d-slo-ttft-ms',
+  'x-llm-d-slo-tpot-ms',
+  'x-slo-ttft-ms',
+  'x-slo-tpot-ms',
+  'x-llm-d-video-fps',
+  'x-llm-d-video-duration-seconds',
+  'x-llm-d-video-resolution',
+  'x-llm-d-request-dropped-reason',
+  'x-gateway-destination-endpoint-subset',
+  'x-gateway-destination-endpoint-served',
+  'x-gateway-destination-endpoint-scores',
+  'x-prefiller-host-port',
+  'x-encoder-hosts-ports',
+  'x-data-parallel-host-port',
+  'x-kv-cache-source-host-port',
+  'test-epp-endpoint-selection',
+]
+
+/** Path without query; the original one where a gateway has rewritten it. */
+export function requestPath(headers: ReadonlyMap<string, string>): string {
+  const path =
+    headers.get(':path') ?? headers.get('x-original-path') ?? headers.get('x-forwarded-path')
+  const query = path?.indexOf('?') ?? -1
+  return (query < 0 ? path : path!.slice(0, query)) ?? '/v1/completions'
+}
+
+/** The client's request id if it is printable and at most 128 characters, else a new UUID. */
+export function requestId(headers: ReadonlyMap<string, string>): string {
+  const id = headers.get(REQUEST_ID_HEADER)
+  return id !== undefined && /^[\x21-\x7e]{1,128}$/.test(id) ? id : randomUUID()
+}

@@ -1,0 +1,50 @@
+/** What a plugin's author may import; published as `endpoint-picker/plugin`. */
+
+export { Type } from 'typebox'
+export {
+  type AttributeKey,
+  Attributes,
+  attributeKey,
+  PROMPT_TOKENS,
+  type PromptTokens,
+} from './attributes.ts'
+export type { Decision, FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
+export type { Endpoint, EndpointMetrics } from './endpoint.ts'
+export { type ErrorCode, SchedulerError } from './errors.ts'
+export {
+  definePlugin,
+  type EndReason,
+  type Filter,
+  type Handler,
+  type HandlerStep,
+  type Kind,
+  type Observer,
+  type Outcome,
+  type Picker,
+  type Plugin,
+  type Producer,
+  type ProfileResults,
+  type Scored,
+  type Scorer,
+  type ScorerReport,
+  type Usage,
+} from './plugin.ts'
+export type { Criticality, InferenceRequest, Prompt } from './request.ts'
+export {
+  CLOCK,
+  type Clock,
+  ENDPOINTS,
+  type Endpoints,
+  IN_FLIGHT,
+  type InFlight,
+  PREFIX_FINDING,
+  PREFIX_INDEX,
+  type PrefixFinding,
+  type PrefixMatch,
+  RANDOM,
+  type Random,
+  ROUTED_PREFIX_INDEX,
+  type RoutedPrefixIndex,
+  type TrackedPrefixIndex,
+} from './services.ts'
+export { type Token, token } from './token.ts'

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { LoggedEndpoint } from '../../src/framework/request-log.ts'
+import { endpoint } from '../../src/framework/testing.ts'
+import { createLogger } from '../../src/telemetry/logger.ts'
+import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
+
+describe('logger', () => {
+  const lines = (format: 'text' | 'json') => {
+    const written: string[] = []
+    const logger = createLogger({
+      format,
+      level: 'info',
+      write: (line) => written.push(line),
+      epochMs: () => Date.UTC(2026, 0, 2, 3, 4, 5),
+    })
+    return { logger, written }
+  }
+  const shown = new LoggedEndpoint(
+    endpoint({ name: 'qwen', address: '10.0.0.5', labels: { b: '2', app: 'qwen3' } }),
+  )
+
+  it('writes text lines as the documents show them', () => {
+    const { logger, written } = lines('text')
+    logger.named('director').info('Request handled', { model: 'm', endpoint: shown })
+    assert.deepEqual(written, [
+      '2026-01-02T03:04:05.000Z\tINFO\tdirector\tRequest handled\t' +
+        '{"model": "m", "endpoint": "{NamespacedName:default/qwen Address:10.0.0.5 Labels:map[app:qwen3 b:2]}"}\n',
+    ])
+  })
+
+  it('writes one object a line as json, fields at the top level', () => {
+    const { logger, written } = lines('json')
+    logger.info('hello', { endpoint: shown, scores: null })
+    assert.deepEqual(JSON.parse(written[0]!), {
+      time: '2026-01-02T03:04:05.000Z',
+      level: 'info',
+      logger: 'epp',
+      msg: 'hello',
+      endpoint: {
+        NamespacedName: 'default/qwen',
+        Address: '10.0.0.5',
+        Labels: { app: 'qwen3', b: '2' },
+      },
+      scores: null,
+    })
+  })
+
+  it('warns once per key', () => {
+    const { logger, written } = lines('json')
+    for (let i = 0; i < 3; i++) logger.warnOnce('topic', 'bad topic')
+    assert.equal(written.length, 1)
+  })
+})
+
+describe('PrometheusMetrics', () => {
+  it('prints counters, gauges and histograms', async () => {
+    const metrics = new PrometheusMetrics()
+    metrics.counter('epp_a_total', 'A.', { x: '1' }).inc(2)
+    metrics.observed('epp_b', 'B.', () => [{ labels: { y: 'z' }, value: 4 }])
+    metrics.histogram('epp_c_seconds', 'C.', [0.1, 1]).observe(0.5)
+    const page = await metrics.text()
+    for (const line of [
+      'epp_a_total{x="1"} 2',
+      'epp_b{y="z"} 4',
+      'epp_c_seconds_bucket{le="0.1"} 0',
+      'epp_c_seconds_bucket{le="1"} 1',
+      'epp_c_seconds_bucket{le="+Inf"} 1',
+      'epp_c_seconds_sum 0.5',
+      'epp_c_seconds_count 1',
+    ]) {
+      assert.ok(page.includes(`${line}\n`), `${line} is missing`)
+    }
+  })
+
+  it('counts label values past the cap as "other"', async () => {
+    const metrics = new PrometheusMetrics()
+    for (let i = 0; i < 1500; i++) metrics.counter('epp_m_total', 'M.', { model: `m${i}` }).inc()
+    const page = await metrics.text()
+    assert.ok(page.includes('epp_m_total{model="other"} 500\n'))
+    assert.equal(page.match(/^epp_m_total\{/gm)?.length, 1001)
+  })
+})
