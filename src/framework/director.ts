@@ -2,7 +2,7 @@ import { Attributes, PROMPT_TOKENS } from './attributes.ts'
 import type { Generation } from './build.ts'
 import type { Decision, DecisionLog } from './decision.ts'
 import type { Endpoint } from './endpoint.ts'
-import { SchedulerError } from './errors.ts'
+import { type ErrorCode, SchedulerError } from './errors.ts'
 import { Exchange } from './exchange.ts'
 import {
   CONTROL_HEADERS,
@@ -13,7 +13,8 @@ import {
 } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
 import { PHASE_BUCKETS_SECONDS } from './instrument.ts'
-import type { ProfileRun } from './profile.ts'
+import type { Observer } from './plugin.ts'
+import type { Configured, ProfileRun } from './profile.ts'
 import type { InferenceRequest } from './request.ts'
 import type { RequestLog } from './request-log.ts'
 import { runProfiles } from './scheduler.ts'
@@ -39,6 +40,10 @@ export interface DirectorServices {
   readonly inFlight: InFlightLedger
   readonly decisions: DecisionLog
   readonly requestLog: RequestLog
+  /** Told of every request, whatever the configuration. */
+  readonly observers: readonly Configured<Observer>[]
+  /** Told of every request that was not routed. */
+  refused(code: ErrorCode): void
 }
 
 export interface DirectorOptions {
@@ -118,6 +123,7 @@ export class Director implements Router, Disposable {
     } catch (error) {
       const code = error instanceof SchedulerError ? error.code : 'PLUGIN_FAILED'
       this.#services.requestLog.failed(id, code, error)
+      this.#services.refused(code)
       throw error
     }
   }
@@ -181,7 +187,8 @@ export class Director implements Router, Disposable {
       usage: undefined,
       ended: undefined,
     }
-    for (const { plugin, probe } of generation.observers) {
+    const observers = [...generation.observers, ...this.#services.observers]
+    for (const { plugin, probe } of observers) {
       probe.notify(() => plugin.picked?.(request, target, decision))
     }
     this.#phases.schedule.observe((scheduledMs - producedMs) / 1000)
@@ -201,10 +208,10 @@ export class Director implements Router, Disposable {
       request,
       decision,
       target,
-      observers: generation.observers,
+      observers,
       reservation,
       usageScanner: openAi.usageScanner(),
-      startedMs: clock.nowMs(),
+      clock,
       destination: runs.primary.trace.picked.join(','),
       watchResponse,
       body:

@@ -1,10 +1,10 @@
 import type { Decision } from './decision.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Reservation } from './in-flight.ts'
-import type { EndReason, Observer } from './plugin.ts'
+import type { EndReason, Observer, Outcome } from './plugin.ts'
 import type { Configured } from './profile.ts'
 import type { InferenceRequest } from './request.ts'
-import type { Routed, UsageScanner } from './services.ts'
+import type { Clock, Routed, UsageScanner } from './services.ts'
 
 export interface ExchangeState {
   readonly request: InferenceRequest
@@ -13,8 +13,7 @@ export interface ExchangeState {
   readonly observers: readonly Configured<Observer>[]
   readonly reservation: Reservation
   readonly usageScanner: UsageScanner
-  /** Monotonic milliseconds. */
-  readonly startedMs: number
+  readonly clock: Clock
   readonly destination: string
   readonly watchResponse: boolean
   readonly body: readonly Uint8Array[]
@@ -26,12 +25,16 @@ export interface ExchangeState {
 /** One request between its pick and its end; ends once, whatever comes. */
 export class Exchange implements Routed {
   readonly #state: ExchangeState
+  /** Monotonic milliseconds. */
+  readonly startedMs: number
   #status: number | undefined
-  #responded = false
+  #firstByteMs: number | undefined
+  #responseBytes = 0
   #ended = false
 
   constructor(state: ExchangeState) {
     this.#state = state
+    this.startedMs = state.clock.nowMs()
   }
 
   get requestId() {
@@ -52,9 +55,6 @@ export class Exchange implements Routed {
   get watchResponse() {
     return this.#state.watchResponse
   }
-  get startedMs() {
-    return this.#state.startedMs
-  }
 
   responseHeaders(status: number | undefined): void {
     this.#status = status
@@ -63,9 +63,10 @@ export class Exchange implements Routed {
 
   responseBody(chunk: Uint8Array): void {
     if (this.#ended) return
-    if (!this.#responded && chunk.byteLength > 0) {
-      this.#responded = true
-      const { observers, request, target } = this.#state
+    this.#responseBytes += chunk.byteLength
+    if (this.#firstByteMs === undefined && chunk.byteLength > 0) {
+      const { observers, request, target, clock } = this.#state
+      this.#firstByteMs = clock.nowMs() - this.startedMs
       for (const { plugin, probe } of observers) {
         probe.notify(() => plugin.responded?.(request, target))
       }
@@ -76,9 +77,16 @@ export class Exchange implements Routed {
   end(reason: EndReason): void {
     if (this.#ended) return
     this.#ended = true
-    const { observers, request, target, decision, reservation, usageScanner } = this.#state
+    const { observers, request, target, decision, reservation, usageScanner, clock } = this.#state
     reservation.release()
-    const outcome = { reason, status: this.#status, usage: usageScanner.usage() }
+    const outcome: Outcome = {
+      reason,
+      status: this.#status,
+      usage: usageScanner.usage(),
+      responseBytes: this.#responseBytes,
+      firstByteMs: this.#firstByteMs,
+      durationMs: clock.nowMs() - this.startedMs,
+    }
     decision.ended = reason
     decision.usage = outcome.usage
     for (const { plugin, probe } of observers) {

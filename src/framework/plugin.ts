@@ -88,6 +88,12 @@ export interface Outcome {
   /** HTTP status of the engine's answer; undefined when none was seen. */
   readonly status: number | undefined
   readonly usage: Usage | undefined
+  /** Response body bytes seen. */
+  readonly responseBytes: number
+  /** From the pick to the first byte of the response body; undefined when none was seen. */
+  readonly firstByteMs: number | undefined
+  /** From the pick to the end. */
+  readonly durationMs: number
 }
 
 /**

@@ -102,6 +102,8 @@ function setUp(setup: Setup = {}) {
       inFlight,
       decisions,
       requestLog: new RequestLog(logger, setup.log ?? 'on'),
+      observers: [],
+      refused() {},
     },
     { requestTimeoutMs: setup.requestTimeoutMs ?? 60_000, responses: 'auto' },
     buildGeneration(1, spec, container, plugins, (plugin) => paramsOf(plugin)),

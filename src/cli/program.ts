@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { addCheckCommand } from './check.ts'
+import { addDemoCommand } from './demo.ts'
+import { addPluginsCommand } from './plugins.ts'
+import { runServe } from './serve.ts'
+import { addServeOptions, serveOptions } from './serve-options.ts'
+import { addSimEngineCommand } from './sim-engine.ts'
+
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string }
+
+/** The command line: `serve` when no command is named. */
+export function createProgram(): Command {
+  const program = new Command('epp')
+    .description('Picks the model server for every LLM inference request.')
+    .version(version)
+    .configureHelp({ showGlobalOptions: false })
+    .showHelpAfterError('(run with --help for all flags)')
+    .showSuggestionAfterError()
+  addServeOptions(
+    program
+      .command('serve', { isDefault: true })
+      .description('answer a gateway over ext_proc (the default command)')
+      .addHelpText(
+        'after',
+        '\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT.\n\nExample:\n' +
+          '  epp serve --endpoint 10.0.0.5:8000 --endpoint 10.0.0.6:8000 --tokenizers-dir ./tokenizers',
+      ),
+  ).action((values: Record<string, unknown>) => runServe(serveOptions(values)))
+  addCheckCommand(program)
+  addPluginsCommand(program)
+  addSimEngineCommand(program)
+  addDemoCommand(program)
+  return program
+}
