@@ -1,5 +1,5 @@
-/** Writes THIRD-PARTY-NOTICES: name, version, licence and licence text of every package that is shipped. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+/** Makes THIRD-PARTY-NOTICES: name, version, licence and licence text of every package that is shipped. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -35,8 +35,4 @@ function licenceText(folder: string): string {
   return file
     ? `${readFileSync(join(folder, file), 'utf8').replaceAll('\r\n', '\n').trim()}\n`
     : 'The package holds no licence file; see its package.json.\n'
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(join(root, 'THIRD-PARTY-NOTICES'), notices())
 }

@@ -24,7 +24,17 @@ export function addPluginsCommand(program: Command): void {
       const plugins = type === undefined ? builtinPlugins : [findPlugin(type)]
       process.stdout.write(
         json
-          ? `${JSON.stringify(plugins.map(({ kind, type, aliases, description, params }) => ({ kind, type, aliases, description, params })), null, 2)}\n`
+          ? `${JSON.stringify(
+              plugins.map(({ kind, type, aliases, description, params }) => ({
+                kind,
+                type,
+                aliases,
+                description,
+                params,
+              })),
+              null,
+              2,
+            )}\n`
           : type === undefined
             ? overview(plugins)
             : details(plugins[0]!),
@@ -33,7 +43,9 @@ export function addPluginsCommand(program: Command): void {
 }
 
 function findPlugin(type: string): AnyPlugin {
-  const found = builtinPlugins.find((plugin) => plugin.type === type || plugin.aliases.includes(type))
+  const found = builtinPlugins.find(
+    (plugin) => plugin.type === type || plugin.aliases.includes(type),
+  )
   if (found) return found
   const known = builtinPlugins.map((plugin) => plugin.type)
   const near = nearest(type, known)
@@ -46,7 +58,9 @@ function findPlugin(type: string): AnyPlugin {
 function overview(plugins: readonly AnyPlugin[]): string {
   const width = Math.max(...plugins.map(({ type }) => type.length))
   return plugins
-    .map(({ kind, type, description }) => `${kind.padEnd(9)} ${type.padEnd(width)}  ${description}\n`)
+    .map(
+      ({ kind, type, description }) => `${kind.padEnd(9)} ${type.padEnd(width)}  ${description}\n`,
+    )
     .join('')
 }
 

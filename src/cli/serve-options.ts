@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ServeOptions } from '../app.ts'
-import type { RequestLogMode } from '../framework/request-log.ts'
 import { durationMs } from '../framework/duration.ts'
+import type { RequestLogMode } from '../framework/request-log.ts'
 
 const DEFAULT_KV_PORT = 5557
 
@@ -12,17 +12,26 @@ export function addServeOptions(command: Command): Command {
     new Option('--config-file <file>', 'profiles and plugins (default: the shipped profile)'),
     new Option('--config-text <yaml>', 'the same as text').conflicts('configFile'),
     new Option('--endpoint <address...>', 'a model server, such as 10.0.0.5:8000; may be repeated'),
-    new Option('--endpoints-file <file>', 'model servers, watched: {endpoints: [{name, address, port}]}'),
+    new Option(
+      '--endpoints-file <file>',
+      'model servers, watched: {endpoints: [{name, address, port}]}',
+    ),
     new Option('--bind-address <ip>', 'address that all ports bind').default('0.0.0.0'),
     new Option('--grpc-port <port>', 'ext_proc').default(9002).argParser(port),
     new Option('--grpc-health-port <port>', 'gRPC health').default(9003).argParser(port),
-    new Option('--metrics-port <port>', 'metrics, health, admin pages').default(9090).argParser(port),
-    new Option('--kv-events-bind [address]', 'engines connect here with their KV events')
-      .preset(`tcp://*:${DEFAULT_KV_PORT}`),
+    new Option('--metrics-port <port>', 'metrics, health, admin pages')
+      .default(9090)
+      .argParser(port),
+    new Option('--kv-events-bind [address]', 'engines connect here with their KV events').preset(
+      `tcp://*:${DEFAULT_KV_PORT}`,
+    ),
     new Option('--kv-events-dial [port]', 'dial every endpoint at PORT + rank for its KV events')
       .preset(DEFAULT_KV_PORT)
       .argParser(port),
-    new Option('--tokenizers-dir <dir>', 'one folder per model: tokenizer.json, tokenizer_config.json'),
+    new Option(
+      '--tokenizers-dir <dir>',
+      'one folder per model: tokenizer.json, tokenizer_config.json',
+    ),
     new Option('--secure-serving [bool]', 'TLS on the ext_proc port').default(true).argParser(bool),
     new Option('--cert-path <dir>', 'tls.crt and tls.key (default: self-signed)'),
     new Option('--responses <mode>', 'look at responses: auto is when a plugin needs them')
@@ -31,24 +40,34 @@ export function addServeOptions(command: Command): Command {
     new Option('--refresh-metrics-interval <duration>', 'time between two scrapes of an endpoint')
       .default(200, '200ms')
       .argParser(duration),
-    new Option('--request-timeout <duration>', 'load of a request without an end is dropped after it')
+    new Option(
+      '--request-timeout <duration>',
+      'load of a request without an end is dropped after it',
+    )
       .default(3_600_000, '1h')
       .argParser(duration),
     new Option('--drain-timeout <duration>', 'time that running requests get at shutdown')
       .default(30_000, '30s')
       .argParser(duration),
-    new Option('--max-body-mib <n>', 'larger request bodies get 413').default(64).argParser(positive),
+    new Option('--max-body-mib <n>', 'larger request bodies get 413')
+      .default(64)
+      .argParser(positive),
     new Option('--max-buffered-mib <n>', 'all bodies held at once; beyond it 503')
       .default(1024)
       .argParser(positive),
-    new Option('--admin-token-file <file>', 'bearer token for the admin pages (default: loopback only)'),
+    new Option(
+      '--admin-token-file <file>',
+      'bearer token for the admin pages (default: loopback only)',
+    ),
     new Option('--log-format <format>', 'log lines').choices(['text', 'json']).default('text'),
     new Option('--request-log <mode>', 'per-request lines: on, off, sampled=N')
       .default('on' as RequestLogMode)
       .argParser(requestLog),
     new Option('--seed <n>', 'of random choices (default: random)').argParser(positive),
     new Option('--strict', 'warnings in the configuration are errors'),
-    new Option('-v, --verbosity <n>', '0-2 information, 4 and more debug').default(2).argParser(Number),
+    new Option('-v, --verbosity <n>', '0-2 information, 4 and more debug')
+      .default(2)
+      .argParser(Number),
   ]
   for (const option of options) {
     if (option.long) option.env(`EPP_${option.long.slice(2).toUpperCase().replaceAll('-', '_')}`)
@@ -66,14 +85,18 @@ export function serveOptions(values: Record<string, unknown>): ServeOptions {
     endpoints: (endpoint as readonly string[] | undefined) ?? [],
     logLevel: Number(verbosity) >= 4 ? 'debug' : 'info',
     adminToken:
-      adminTokenFile === undefined ? undefined : readFileSync(String(adminTokenFile), 'utf8').trim(),
+      adminTokenFile === undefined
+        ? undefined
+        : readFileSync(String(adminTokenFile), 'utf8').trim(),
   }
 }
 
 function port(text: string): number {
   const value = Number(text)
   if (Number.isInteger(value) && value >= 0 && value <= 65535) return value
-  throw new InvalidArgumentError(`"${text}" is not a port; give a number from 0 (any free one) to 65535.`)
+  throw new InvalidArgumentError(
+    `"${text}" is not a port; give a number from 0 (any free one) to 65535.`,
+  )
 }
 
 function positive(text: string): number {

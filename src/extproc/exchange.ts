@@ -1,0 +1,478 @@
+import { SchedulerError } from '../framework/errors.ts'
+import type { EndReason } from '../framework/plugin.ts'
+import type { Routed } from '../framework/services.ts'
+import { answerCode, errorAnswer } from './answers.ts'
+import type { Exchanges } from './exchanges.ts'
+import { BODY_MODE, MESSAGE, ProcessingRequest } from './processing-request.ts'
+import {
+  ANSWER,
+  destinationAnswer,
+  emptyAnswer,
+  streamedBodyAnswers,
+  trailersDestinationAnswer,
+} from './processing-response.ts'
+
+/** The gRPC stream of one exchange, as far as the exchange needs it. */
+export interface Stream {
+  /** Sends one message. `written` is called when it has left the process's buffers; never if the stream breaks. */
+  send(message: Buffer, written?: () => void): void
+  /** Ends the stream with status OK; nothing happens where it has ended. */
+  end(): void
+  /** Ends the stream with INVALID_ARGUMENT. */
+  refuse(details: string): void
+}
+
+/** Where the request phase stands. */
+type Phase =
+  /** Nothing has come. */
+  | 'start'
+  /** Headers are here, the body is on its way. */
+  | 'body'
+  /** The router is at work. */
+  | 'routing'
+  /** The destination has been told; the response phase is open. */
+  | 'routed'
+  /** Over: nothing is sent any more, and nothing that comes matters. */
+  | 'closed'
+
+/** Read one at a time and synchronously, hence shared by all exchanges. */
+const message = new ProcessingRequest()
+
+const EMPTY_RESPONSE_HEADERS = emptyAnswer(ANSWER.responseHeaders)
+const EMPTY_REQUEST_HEADERS = emptyAnswer(ANSWER.requestHeaders)
+const EMPTY_REQUEST_BODY = emptyAnswer(ANSWER.requestBody)
+const EMPTY_RESPONSE_BODY = emptyAnswer(ANSWER.responseBody)
+const EMPTY_REQUEST_TRAILERS = emptyAnswer(ANSWER.requestTrailers)
+const EMPTY_RESPONSE_TRAILERS = emptyAnswer(ANSWER.responseTrailers)
+
+/**
+ * One request and its response: the state machine behind one ext_proc stream.
+ *
+ * With a full duplex request body (also taken where Envoy names no mode) nothing is answered until the body is whole;
+ * then come the headers answer, the body, and an answer to trailers. A buffered body is routed on as well, but Envoy
+ * wants its headers answered first, so the destination stands in the answer to the body. A streamed body, or none, is
+ * never seen before the headers must be answered: such a request is routed on its headers alone.
+ */
+export class Exchange {
+  readonly #stream: Stream
+  readonly #shared: Exchanges
+  #abort: AbortController | undefined
+  #phase: Phase = 'start'
+  #requestMode: number = BODY_MODE.fullDuplexStreamed
+  #responseMode: number = BODY_MODE.fullDuplexStreamed
+  #headers: ReadonlyMap<string, string> = new Map()
+  #pieces: Uint8Array[] = []
+  #bodyBytes = 0
+  /** Counted in the shared sum until the body has been handed on. */
+  #heldBytes = 0
+  #subset: readonly string[] | undefined
+  #requestEndedInHeaders = false
+  /** True when a body message has come, however many. */
+  #sawBody = false
+  #requestEnded = false
+  #sawTrailers = false
+  /** Streamed body messages that came before the headers could be answered. */
+  #owedBodyAnswers = 0
+  #routed: Routed | undefined
+  #sawResponse = false
+  /** Response bytes that wait for the next flush. */
+  #responsePieces: Uint8Array[] = []
+  #responseHeadersOwed = false
+  #responseEnded = false
+  #flushPlanned = false
+
+  constructor(stream: Stream, shared: Exchanges) {
+    this.#stream = stream
+    this.#shared = shared
+    shared.add(this)
+  }
+
+  /** Takes one message as it came. Never throws. */
+  receive(bytes: Buffer): void {
+    if (this.#phase === 'closed') return
+    try {
+      if (!message.read(bytes)) this.#malformed('the message is not a ProcessingRequest')
+      else this.#handle()
+    } catch (error) {
+      this.#fault(error)
+    }
+  }
+
+  /** The gateway has sent its last message: normal after the last answer, for Envoy 1.37 and later at once. */
+  halfClosed(): void {
+    this.flush()
+    this.#gone()
+    this.#stream.end()
+  }
+
+  /** The stream is no more. */
+  cancelled(): void {
+    this.#gone()
+    this.#release()
+  }
+
+  /** Ends the exchange because this process is about to end. */
+  shutDown(): void {
+    if (this.#phase === 'closed') return
+    if (this.#routed === undefined) {
+      this.#refuse(
+        new SchedulerError('SHUTTING_DOWN', 'the endpoint picker is shutting down; try again'),
+      )
+      return
+    }
+    this.flush()
+    this.#gone()
+    this.#stream.end()
+  }
+
+  /** Sends what the response phase has ready. */
+  flush(): void {
+    this.#flushPlanned = false
+    if (this.#phase === 'closed') return
+    if (this.#responseHeadersOwed) {
+      this.#responseHeadersOwed = false
+      this.#stream.send(EMPTY_RESPONSE_HEADERS)
+    }
+    const ended = this.#responseEnded
+    if (this.#responsePieces.length > 0 || ended) {
+      const pieces = this.#responsePieces
+      this.#responsePieces = []
+      for (const answer of streamedBodyAnswers(ANSWER.responseBody, pieces, ended)) {
+        this.#stream.send(answer)
+      }
+    }
+    if (ended) this.#completed()
+  }
+
+  #handle() {
+    if (message.observing) {
+      this.#shared.observed.inc()
+      this.#shared.logger.warnOnce(
+        'extproc-observability-mode',
+        'the gateway asks in observability mode, in which no answer is taken: nothing is routed; set observability_mode to false',
+      )
+      this.#close()
+      return
+    }
+    if (message.hasModes) {
+      this.#requestMode = message.requestBodyMode
+      this.#responseMode = message.responseBodyMode
+    }
+    if (!this.#routed && !this.#readSubset()) {
+      this.#malformed('the metadata of the message does not decode')
+      return
+    }
+    switch (message.kind) {
+      case MESSAGE.requestHeaders:
+        return this.#requestHeaders()
+      case MESSAGE.requestBody:
+        return this.#requestBody()
+      case MESSAGE.requestTrailers:
+        return this.#requestTrailers()
+      case MESSAGE.responseHeaders:
+        return this.#responseHeaders()
+      case MESSAGE.responseBody:
+        return this.#responseBody()
+      case MESSAGE.responseTrailers:
+        return this.#responseTrailers()
+    }
+  }
+
+  /** False when the metadata does not decode. The first hint that names somebody counts. */
+  #readSubset(): boolean {
+    if (this.#subset !== undefined && this.#subset.length > 0) return true
+    const subset = message.subset()
+    if (subset === null) return false
+    if (subset !== undefined) this.#subset = subset
+    return true
+  }
+
+  #requestHeaders() {
+    if (this.#phase !== 'start') return this.#malformed('request_headers came twice')
+    if (this.#shared.draining) {
+      const text = 'the endpoint picker is shutting down; try again'
+      return this.#refuse(new SchedulerError('SHUTTING_DOWN', text))
+    }
+    const { maxHeaderBytes, maxBodyBytes } = this.#shared.limits
+    if (message.headerBytes() > maxHeaderBytes) {
+      const text = `the request's headers take ${message.headerBytes()} bytes, more than ${maxHeaderBytes}; send fewer or shorter ones`
+      return this.#refuse(new SchedulerError('BAD_REQUEST', text))
+    }
+    const headers = message.headers()
+    if (headers === undefined) return this.#malformed('the headers of the message do not decode')
+    this.#headers = headers
+    this.#phase = 'body'
+    if (message.endOfStream) {
+      this.#requestEnded = this.#requestEndedInHeaders = true
+      return this.#route()
+    }
+    if (Number(headers.get('content-length')) > maxBodyBytes) return this.#bodyTooLarge()
+    if (this.#isFullDuplex) return
+    if (this.#isBuffered) {
+      this.#stream.send(EMPTY_REQUEST_HEADERS)
+      return
+    }
+    this.#route()
+  }
+
+  #requestBody() {
+    if (this.#phase === 'start') return this.#malformed('request_body came before request_headers')
+    // Envoy 1.35 and later may send a second end of stream after a large body (envoy#46237).
+    if (this.#requestEnded) return
+    this.#sawBody = true
+    this.#requestEnded = message.endOfStream
+    if (!this.#isFullDuplex && !this.#isBuffered) {
+      if (this.#phase === 'routing') this.#owedBodyAnswers++
+      else this.#stream.send(EMPTY_REQUEST_BODY)
+      return this.#endIfUnwatched()
+    }
+    if (this.#phase !== 'body') return
+    const body = message.body()
+    if (body.length > 0) {
+      this.#bodyBytes += body.length
+      if (this.#bodyBytes > this.#shared.limits.maxBodyBytes) return this.#bodyTooLarge()
+      if (this.#shared.bufferedBytes + body.length > this.#shared.limits.maxBufferedBytes) {
+        const text = `the bodies of the requests in progress fill the ${mebibytes(this.#shared.limits.maxBufferedBytes)} that --max-buffered-mib allows; try again`
+        return this.#refuse(new SchedulerError('BUFFERS_FULL', text))
+      }
+      this.#heldBytes += body.length
+      this.#shared.bufferedBytes += body.length
+      this.#pieces.push(body)
+    }
+    if (message.endOfStream || this.#isBuffered) this.#route()
+  }
+
+  #requestTrailers() {
+    if (this.#phase === 'start') {
+      return this.#malformed('request_trailers came before request_headers')
+    }
+    if (this.#requestEnded) return
+    this.#requestEnded = true
+    this.#sawTrailers = true
+    if (this.#phase === 'body') return this.#route()
+    if (this.#phase === 'routed') {
+      this.#stream.send(EMPTY_REQUEST_TRAILERS)
+      this.#endIfUnwatched()
+    }
+  }
+
+  #route() {
+    this.#phase = 'routing'
+    this.#abort = new AbortController()
+    const request = { headers: this.#headers, body: this.#pieces, subset: this.#subset }
+    this.#shared.router.route(request, this.#abort.signal).then(
+      (routed) => this.#answer(routed),
+      (error: unknown) => {
+        if (this.#phase === 'routing') this.#refuse(error)
+      },
+    )
+  }
+
+  #answer(routed: Routed) {
+    if (this.#phase !== 'routing') {
+      routed.end(this.#sawResponse ? 'aborted' : 'client-gone')
+      return
+    }
+    let answers: Buffer[]
+    try {
+      answers = this.#requestAnswers(routed)
+    } catch (error) {
+      routed.end('aborted')
+      this.#refuse(error)
+      return
+    }
+    this.#routed = routed
+    this.#phase = 'routed'
+    this.#shared.routed.inc()
+    this.#pieces = []
+    const last = answers.length - 1
+    for (let i = 0; i < last; i++) this.#stream.send(answers[i]!)
+    this.#stream.send(answers[last]!, this.#release)
+    this.#endIfUnwatched()
+  }
+
+  /** What the request phase is answered with, in Envoy's order: headers, body, trailers; at least one. */
+  #requestAnswers(routed: Routed): Buffer[] {
+    if (this.#isBuffered && !this.#requestEndedInHeaders) return this.#bufferedAnswers(routed)
+    const answers = [destinationAnswer(ANSWER.requestHeaders, routed)]
+    if (this.#isFullDuplex && !this.#requestEndedInHeaders) {
+      const ends = !this.#sawTrailers
+      answers.push(...streamedBodyAnswers(ANSWER.requestBody, routed.body, ends))
+    }
+    for (let owed = this.#owedBodyAnswers; owed > 0; owed--) answers.push(EMPTY_REQUEST_BODY)
+    if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)
+    return answers
+  }
+
+  /** A buffered request's headers are answered already: the destination goes with the body, else with the trailers. */
+  #bufferedAnswers(routed: Routed): Buffer[] {
+    if (!this.#sawBody) return [trailersDestinationAnswer(routed.destination)]
+    const changed =
+      routed.body.length !== this.#pieces.length ||
+      routed.body.some((piece, index) => piece !== this.#pieces[index])
+    const body = changed ? Buffer.concat(routed.body) : undefined
+    const answers = [destinationAnswer(ANSWER.requestBody, routed, body)]
+    if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)
+    return answers
+  }
+
+  #responseHeaders() {
+    // Without a pick it is Envoy's own answer, such as to a request that took too long: nobody waits for the pick.
+    if (!this.#routed) return this.#answeredByGateway()
+    const headers = message.headers()
+    if (headers === undefined) return this.#malformed('the headers of the message do not decode')
+    this.#sawResponse = true
+    const status = Number(headers.get(':status'))
+    this.#routed.responseHeaders(Number.isInteger(status) ? status : undefined, headers)
+    if (message.endOfStream) {
+      this.#stream.send(EMPTY_RESPONSE_HEADERS)
+      return this.#completed()
+    }
+    this.#responseHeadersOwed = true
+    this.#planFlush()
+  }
+
+  #responseBody() {
+    if (!this.#routed || this.#responseEnded) return
+    const body = message.body()
+    if (body.length > 0) this.#routed.responseBody(body)
+    if (
+      this.#responseMode !== BODY_MODE.fullDuplexStreamed &&
+      this.#responseMode !== BODY_MODE.grpc
+    ) {
+      this.flush()
+      this.#stream.send(EMPTY_RESPONSE_BODY)
+      if (message.endOfStream) this.#completed()
+      return
+    }
+    if (body.length > 0) this.#responsePieces.push(body)
+    this.#responseEnded = message.endOfStream
+    this.#planFlush()
+  }
+
+  #responseTrailers() {
+    if (!this.#routed || this.#responseEnded) return
+    this.flush()
+    this.#stream.send(EMPTY_RESPONSE_TRAILERS)
+    this.#completed()
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned) return
+    this.#flushPlanned = true
+    this.#shared.flushSoon(this)
+  }
+
+  /** Steps out after the request phase when nothing needs the response: Envoy then sends none of it. */
+  #endIfUnwatched() {
+    const routed = this.#routed
+    if (routed === undefined || routed.watchResponse || this.#phase !== 'routed') return
+    if (this.#requestMode !== BODY_MODE.none && !this.#requestEnded) return
+    routed.end('not-watched')
+    this.#close()
+    this.#stream.end()
+  }
+
+  #completed() {
+    this.#routed?.end('completed')
+    this.#close()
+    this.#stream.end()
+  }
+
+  #answeredByGateway() {
+    this.#shared.abandoned.inc()
+    this.#sawResponse = true
+    this.#close()
+    this.#stream.end()
+  }
+
+  #gone(): void {
+    if (this.#phase === 'closed') return
+    if (this.#routed) this.#routed.end(this.#endReason())
+    else this.#shared.abandoned.inc()
+    this.#close()
+  }
+
+  #endReason(): EndReason {
+    if (!this.#sawResponse) return 'client-gone'
+    // Without a body phase nothing tells the response's end but the end of the stream.
+    return this.#responseMode === BODY_MODE.none ? 'completed' : 'aborted'
+  }
+
+  #bodyTooLarge() {
+    const { maxBodyBytes } = this.#shared.limits
+    const text = `the request's body is larger than the ${mebibytes(maxBodyBytes)} that --max-body-mib allows; send a shorter one`
+    this.#refuse(new SchedulerError('BODY_TOO_LARGE', text))
+  }
+
+  #refuse(error: unknown) {
+    const code = answerCode(error)
+    this.#shared.refused(code)
+    if (code === 'INTERNAL') {
+      this.#shared.logger.error('a request failed for a reason that is none of its own', {
+        error: String(error),
+        stack: error instanceof Error ? error.stack : undefined,
+      })
+    }
+    this.#stream.send(errorAnswer(error))
+    this.#close()
+    this.#stream.end()
+  }
+
+  #malformed(details: string) {
+    this.#shared.malformed.inc()
+    this.#shared.logger.warnOnce(
+      `extproc-malformed-${details}`,
+      `${details}: the stream was refused; is it Envoy's ext_proc that calls this port?`,
+    )
+    this.#routed?.end('aborted')
+    this.#close()
+    this.#stream.refuse(details)
+  }
+
+  /** A fault of this program while it handled a message. */
+  #fault(error: unknown) {
+    if (this.#phase === 'closed') return
+    if (this.#routed === undefined) return this.#refuse(error)
+    this.#shared.refused('INTERNAL')
+    this.#shared.logger.error('an exchange failed after the pick', {
+      error: String(error),
+      stack: error instanceof Error ? error.stack : undefined,
+    })
+    this.#routed.end('aborted')
+    this.#close()
+    this.#stream.end()
+  }
+
+  #close(): void {
+    if (this.#phase === 'closed') return
+    const wasRouting = this.#phase === 'routing'
+    this.#phase = 'closed'
+    if (wasRouting) this.#abort?.abort()
+    this.#pieces = []
+    this.#responsePieces = []
+    if (this.#routed === undefined) this.#release()
+    this.#shared.remove(this)
+  }
+
+  readonly #release = (): void => {
+    this.#shared.bufferedBytes -= this.#heldBytes
+    this.#heldBytes = 0
+  }
+
+  get #isFullDuplex(): boolean {
+    return (
+      this.#requestMode === BODY_MODE.fullDuplexStreamed || this.#requestMode === BODY_MODE.grpc
+    )
+  }
+
+  get #isBuffered(): boolean {
+    return (
+      this.#requestMode === BODY_MODE.buffered || this.#requestMode === BODY_MODE.bufferedPartial
+    )
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return `${bytes / (1024 * 1024)} MiB`
+}

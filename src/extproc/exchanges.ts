@@ -1,0 +1,117 @@
+import type { Counter, Logger, Metrics, Router } from '../framework/services.ts'
+
+/** Limits on what requests may hold in memory. */
+export interface ExchangeLimits {
+  /** Bytes of one request's body. */
+  readonly maxBodyBytes: number
+  /** Bytes of all bodies held at once. */
+  readonly maxBufferedBytes: number
+  /** Bytes of one request's headers. */
+  readonly maxHeaderBytes: number
+}
+
+/** What the set of exchanges asks of one of them. */
+interface RunningExchange {
+  flush(): void
+  shutDown(): void
+}
+
+/** What all exchanges of one server share. */
+export class Exchanges {
+  readonly router: Router
+  readonly limits: ExchangeLimits
+  readonly logger: Logger
+  /** Streams whose message was not one. */
+  readonly malformed: Counter
+  readonly observed: Counter
+  readonly abandoned: Counter
+  readonly routed: Counter
+  readonly #metrics: Metrics
+  readonly #refusals = new Map<string, Counter>()
+  readonly #active = new Set<RunningExchange>()
+  #flushes: RunningExchange[] = []
+  #idle: (() => void)[] = []
+  /** True while only requests that were here before may go on. */
+  draining = false
+  /** Body bytes held by all exchanges. */
+  bufferedBytes = 0
+
+  constructor(router: Router, limits: ExchangeLimits, logger: Logger, metrics: Metrics) {
+    this.router = router
+    this.limits = limits
+    this.logger = logger
+    this.#metrics = metrics
+    const outcome = (name: string) =>
+      metrics.counter(
+        'epp_extproc_exchanges_total',
+        'Exchanges with the gateway, by what became of the request phase.',
+        { outcome: name },
+      )
+    this.routed = outcome('routed')
+    this.abandoned = outcome('abandoned')
+    this.malformed = outcome('malformed')
+    this.observed = outcome('observed')
+    metrics.observed(
+      'epp_extproc_exchanges_active',
+      'Exchanges with the gateway in progress.',
+      () => [{ labels: {}, value: this.#active.size }],
+    )
+    metrics.observed(
+      'epp_extproc_buffered_bytes',
+      'Bytes of request bodies held in memory.',
+      () => [{ labels: {}, value: this.bufferedBytes }],
+    )
+  }
+
+  get active(): number {
+    return this.#active.size
+  }
+
+  add(exchange: RunningExchange): void {
+    this.#active.add(exchange)
+  }
+
+  remove(exchange: RunningExchange): void {
+    if (!this.#active.delete(exchange) || this.#active.size > 0) return
+    for (const resolve of this.#idle) resolve()
+    this.#idle = []
+  }
+
+  /** Resolves when no exchange is in progress. */
+  idle(): Promise<void> {
+    if (this.#active.size === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Ends every exchange that is still in progress. */
+  abortAll(): void {
+    for (const exchange of [...this.#active]) exchange.shutDown()
+  }
+
+  refused(code: string): void {
+    let counter = this.#refusals.get(code)
+    if (counter === undefined) {
+      counter = this.#metrics.counter(
+        'epp_extproc_refusals_total',
+        'Requests that the client was told an error for, by error code.',
+        { code },
+      )
+      this.#refusals.set(code, counter)
+    }
+    counter.inc()
+  }
+
+  /**
+   * Calls `exchange.flush()` once the messages that have already arrived are read: what comes in one packet is then
+   * answered with as few messages as it fits in.
+   */
+  flushSoon(exchange: RunningExchange): void {
+    if (this.#flushes.push(exchange) === 1) setImmediate(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    const exchanges = this.#flushes
+    this.#flushes = []
+    for (const exchange of exchanges) exchange.flush()
+  }
+}

@@ -1,0 +1,190 @@
+import { BackwardWriter, LENGTH_DELIMITED, putVarint, varintBytes } from './wire.ts'
+
+/** Which answer it is: the field number in `ProcessingResponse`. */
+export const ANSWER = {
+  requestHeaders: 1,
+  responseHeaders: 2,
+  requestBody: 3,
+  responseBody: 4,
+  requestTrailers: 5,
+  responseTrailers: 6,
+  immediate: 7,
+} as const
+
+/**
+ * Body bytes in one answer: what llm-d-router sends as well. Some gateways refuse gRPC messages over 64 KiB.
+ */
+export const MAX_CHUNK_BYTES = 62_000
+
+/** Name of the header, and of the key in the dynamic metadata, that names the destination. */
+export const DESTINATION = 'x-gateway-destination-endpoint'
+
+const DYNAMIC_METADATA = 8
+const DESTINATION_NAMESPACE = 'envoy.lb'
+/** `HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD`. */
+const OVERWRITE = 2
+
+const writer = new BackwardWriter(64 * 1024)
+
+/** An answer that changes nothing. */
+export function emptyAnswer(kind: number): Buffer {
+  writer.nest(kind, writer.begin())
+  return writer.take()
+}
+
+/** What a routed request's answer says besides its body. */
+export interface Destination {
+  readonly destination: string
+  readonly setHeaders: ReadonlyMap<string, string>
+  readonly removeHeaders: readonly string[]
+}
+
+/**
+ * The answer that names the destination, in the header and in the dynamic metadata.
+ *
+ * @param kind `requestHeaders`, or `requestBody` where the headers were answered before
+ * @param body the whole new body for a buffered body that changed
+ */
+export function destinationAnswer(
+  kind: typeof ANSWER.requestHeaders | typeof ANSWER.requestBody,
+  routed: Destination,
+  body?: Uint8Array,
+): Buffer {
+  writer.begin()
+  destinationMetadata(routed.destination)
+  const answer = writer.mark()
+  writer.varint(5, 1) // clear_route_cache
+  if (body !== undefined) {
+    const bodyMutation = writer.mark()
+    writer.bytes(1, body)
+    writer.nest(3, bodyMutation)
+  }
+  const headerMutation = writer.mark()
+  for (const name of routed.removeHeaders) writer.text(2, name)
+  for (const [name, value] of routed.setHeaders) setHeader(name, value)
+  setHeader(DESTINATION, routed.destination)
+  writer.nest(2, headerMutation)
+  writer.nest(1, answer)
+  writer.nest(kind, answer)
+  return writer.take()
+}
+
+/** The answer to request trailers where neither headers nor body could carry the destination. */
+export function trailersDestinationAnswer(destination: string): Buffer {
+  writer.begin()
+  destinationMetadata(destination)
+  writer.nest(ANSWER.requestTrailers, writer.mark())
+  return writer.take()
+}
+
+/** Refuses the request: Envoy answers the client with this instead of asking an endpoint. */
+export function immediateAnswer(
+  status: number,
+  headers: ReadonlyMap<string, string>,
+  body: string,
+  details: string,
+): Buffer {
+  const answer = writer.begin()
+  writer.text(5, details)
+  writer.text(3, body)
+  const headerMutation = writer.mark()
+  for (const [name, value] of headers) setHeader(name, value)
+  writer.nest(2, headerMutation)
+  const httpStatus = writer.mark()
+  writer.varint(1, status)
+  writer.nest(1, httpStatus)
+  writer.nest(ANSWER.immediate, answer)
+  return writer.take()
+}
+
+/**
+ * Body answers for a full duplex body: the bytes of `pieces` in order, cut anew into chunks of at most
+ * `MAX_CHUNK_BYTES`. The last chunk ends the stream if `endOfStream`; an empty body then is one empty chunk.
+ */
+export function streamedBodyAnswers(
+  kind: typeof ANSWER.requestBody | typeof ANSWER.responseBody,
+  pieces: readonly Uint8Array[],
+  endOfStream: boolean,
+): Buffer[] {
+  let rest = 0
+  for (const piece of pieces) rest += piece.length
+  const answers: Buffer[] = []
+  if (rest === 0) {
+    if (endOfStream) answers.push(chunkAnswer(kind, 0, true).message)
+    return answers
+  }
+  let index = 0
+  let from = 0
+  while (rest > 0) {
+    const size = Math.min(rest, MAX_CHUNK_BYTES)
+    rest -= size
+    const { message, start } = chunkAnswer(kind, size, endOfStream && rest === 0)
+    for (let at = start; at < start + size; ) {
+      const piece = pieces[index]!
+      const count = Math.min(piece.length - from, start + size - at)
+      message.set(count === piece.length ? piece : piece.subarray(from, from + count), at)
+      at += count
+      from += count
+      if (from === piece.length) {
+        index++
+        from = 0
+      }
+    }
+    answers.push(message)
+  }
+  return answers
+}
+
+/** An answer with room for `size` body bytes at `start`: kind { response { body_mutation { streamed_response } } }. */
+function chunkAnswer(
+  kind: number,
+  size: number,
+  endOfStream: boolean,
+): { readonly message: Buffer; readonly start: number } {
+  const bodyField = size === 0 ? 0 : 1 + varintBytes(size) + size
+  const streamed = bodyField + (endOfStream ? 2 : 0)
+  const mutation = 1 + varintBytes(streamed) + streamed
+  const common = 1 + varintBytes(mutation) + mutation
+  const response = 1 + varintBytes(common) + common
+  const message = Buffer.allocUnsafe(1 + varintBytes(response) + response)
+  let at = open(message, 0, kind, response)
+  at = open(message, at, 1, common)
+  at = open(message, at, 3, mutation)
+  at = open(message, at, 3, streamed)
+  if (size > 0) at = open(message, at, 1, size)
+  if (endOfStream) {
+    message[at + size] = 2 * 8
+    message[at + size + 1] = 1
+  }
+  return { message, start: at }
+}
+
+function open(message: Buffer, at: number, field: number, length: number): number {
+  message[at] = field * 8 + LENGTH_DELIMITED
+  return putVarint(message, at + 1, length)
+}
+
+/** Values go into `raw_value` only: Envoy reads no other, and refuses both at once. */
+function setHeader(name: string, value: string): void {
+  const option = writer.mark()
+  writer.varint(3, OVERWRITE) // Envoy overwrites in any case; other gateways append unless told
+  const header = writer.mark()
+  writer.text(3, value)
+  writer.text(1, name)
+  writer.nest(1, header)
+  writer.nest(1, option)
+}
+
+/** `dynamic_metadata`: { "envoy.lb": { DESTINATION: destination } }, as a `google.protobuf.Struct`. */
+function destinationMetadata(destination: string): void {
+  const end = writer.mark()
+  writer.text(3, destination)
+  writer.nest(2, end)
+  writer.text(1, DESTINATION)
+  writer.nest(1, end)
+  writer.nest(5, end)
+  writer.nest(2, end)
+  writer.text(1, DESTINATION_NAMESPACE)
+  writer.nest(1, end)
+  writer.nest(DYNAMIC_METADATA, end)
+}

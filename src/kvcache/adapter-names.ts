@@ -1,0 +1,33 @@
+import type { Models } from '../framework/services.ts'
+
+const MAX_NAMES = 4096
+
+/** Tells LoRA adapters from base models, as far as events, topics and `/v1/models` say. */
+export class AdapterNames {
+  readonly #models: Models
+  readonly #adapters = new Set<string>()
+  readonly #bases = new Set<string>()
+
+  constructor(models: Models) {
+    this.#models = models
+  }
+
+  sawAdapter(name: string): void {
+    if (this.#adapters.size < MAX_NAMES) this.#adapters.add(name)
+  }
+
+  sawBase(name: string): void {
+    if (name !== '' && this.#bases.size < MAX_NAMES) this.#bases.add(name)
+  }
+
+  /**
+   * The adapter that a requested model is; undefined for a base model. A name that nobody knows counts as an adapter as
+   * soon as some base model is known: it must not match the base model's blocks.
+   */
+  adapterOf(model: string): string | undefined {
+    if (model === '') return undefined
+    if (this.#adapters.has(model) || this.#models.baseOf(model) !== undefined) return model
+    if (this.#bases.has(model) || this.#models.isBase(model)) return undefined
+    return this.#bases.size > 0 ? model : undefined
+  }
+}

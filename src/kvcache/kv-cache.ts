@@ -1,0 +1,199 @@
+import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
+import { AdapterNames } from './adapter-names.ts'
+import { ChainHasher } from './chain-hash.ts'
+import { type EndpointCacheStatus, EventIntake } from './event-intake.ts'
+import { HashingCheck } from './hashing-check.ts'
+import { RequestKeys } from './request-keys.ts'
+import { Speculations } from './speculations.ts'
+import { TrackedOwners } from './tracked-owners.ts'
+import { KvTrackedPrefixIndex } from './tracked-prefix-index.ts'
+import { ZmqIntake } from './zmq-intake.ts'
+
+/** What has happened since the start. */
+export interface KvCacheBeat {
+  /** Blocks added by events. */
+  readonly admissions: number
+  /** Blocks taken away by events. */
+  readonly evictions: number
+  /** Lookups for requests. */
+  readonly lookups: number
+  /** Lookups that found at least one block at some endpoint. */
+  readonly hits: number
+  /** Lookups timed: equal to `lookups`. */
+  readonly latency_count: number
+  /** Seconds. */
+  readonly latency_sum: number
+  /** Seconds; 0 before the first lookup. */
+  readonly latency_avg: number
+}
+
+const TICK_MS = 100
+const TICK_BUDGET_MS = 2
+const SWEEP_UNITS = 64
+const SILENCE_TICKS = 50
+
+/** What the engines' caches are followed with. */
+export interface KvCacheOptions {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly notices: Notices
+  readonly models: Models
+  readonly endpoints: Endpoints
+  /** Bytes that the index and what joins it to the engines' hashes may take. */
+  readonly maxMemoryBytes: number
+}
+
+/**
+ * Follows the engines' caches and opens the sockets asked for.
+ *
+ * @param sockets `bind`: ZMQ address such as `tcp://*:5557` to which engines connect; `dialPort`: port, plus rank, at which
+ *   every endpoint is dialled; without either no events come in
+ * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound
+ */
+export async function startKvCache(
+  options: KvCacheOptions,
+  sockets: { readonly bind?: string | undefined; readonly dialPort?: number | undefined },
+): Promise<KvCache> {
+  const cache = new KvCache(options)
+  try {
+    if (sockets.bind !== undefined) await cache.zmq.bind(sockets.bind)
+    if (sockets.dialPort !== undefined) cache.zmq.dial(sockets.dialPort)
+  } catch (error) {
+    await cache.close()
+    throw error
+  }
+  return cache
+}
+
+/**
+ * Everything about the engines' caches behind one object: `index` answers which endpoint holds what, `intake` takes the
+ * messages of engines, `zmq` receives them.
+ */
+export class KvCache {
+  readonly index: KvTrackedPrefixIndex
+  readonly intake: EventIntake
+  readonly zmq: ZmqIntake
+  readonly #owners: TrackedOwners
+  readonly #speculations: Speculations
+  readonly #notices: Notices
+  readonly #timer: NodeJS.Timeout
+  #ticks = 0
+
+  constructor(options: KvCacheOptions) {
+    const { metrics, clock, notices } = options
+    const logger = options.logger.named('kv-cache')
+    const owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
+    const names = new AdapterNames(options.models)
+    const hasher = new ChainHasher()
+    const check = new HashingCheck(logger, notices, owners)
+    this.#owners = owners
+    this.#notices = notices
+    this.#speculations = new Speculations(owners.index, clock)
+    this.intake = new EventIntake({
+      owners,
+      names,
+      hasher,
+      check,
+      clock,
+      logger,
+      metrics,
+      notices,
+    })
+    this.index = new KvTrackedPrefixIndex({
+      owners,
+      names,
+      keys: new RequestKeys(hasher),
+      check,
+      intake: this.intake,
+      speculations: this.#speculations,
+      metrics,
+    })
+    this.zmq = new ZmqIntake({
+      intake: this.intake,
+      endpoints: options.endpoints,
+      logger: options.logger,
+      notices,
+    })
+    this.#observe(metrics)
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    this.#timer.unref()
+  }
+
+  /** What is known of each endpoint's cache. */
+  status(): readonly EndpointCacheStatus[] {
+    return this.intake.status()
+  }
+
+  beat(): KvCacheBeat {
+    const { lookups, hits, latencySumS } = this.index
+    return {
+      admissions: this.intake.admissions,
+      evictions: this.intake.evictions,
+      lookups,
+      hits,
+      latency_count: lookups,
+      latency_sum: latencySumS,
+      latency_avg: lookups === 0 ? 0 : latencySumS / lookups,
+    }
+  }
+
+  /** Closes the sockets and stops following. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.zmq.close()
+    this.#owners.close()
+    this.#notices.set('kv-events-none', undefined)
+  }
+
+  #tick(): void {
+    this.#speculations.expire()
+    const { index } = this.#owners
+    const startedMs = performance.now()
+    while (index.sweepPending && performance.now() - startedMs < TICK_BUDGET_MS) {
+      index.sweep(SWEEP_UNITS)
+    }
+    if (++this.#ticks % SILENCE_TICKS === 0) this.#sayWhoIsSilent()
+  }
+
+  #sayWhoIsSilent(): void {
+    const tracked = this.#owners.list()
+    const silent = tracked.filter((t) => this.intake.coverage(t) === 'none')
+    const shown = silent.slice(0, 5).map((t) => t.endpoint.hostPort)
+    this.#notices.set(
+      'kv-events-none',
+      silent.length === 0
+        ? undefined
+        : `no KV events yet from ${silent.length} of ${tracked.length} endpoints (${shown.join(', ')}${silent.length > shown.length ? ', …' : ''}): what they hold is not known; an engine that has served nothing is silent too`,
+    )
+  }
+
+  #observe(metrics: Metrics): void {
+    const one = (value: number) => [{ labels: {}, value }]
+    const { index, budget } = this.#owners
+    metrics.observed('epp_kv_index_blocks', 'Distinct blocks in the prefix index.', () =>
+      one(index.blocks),
+    )
+    metrics.observed(
+      'epp_kv_index_bytes',
+      'Bytes taken by the prefix index and the join to engine hashes.',
+      () => one(budget.usedBytes),
+    )
+    metrics.observed('epp_kv_speculations', 'Prompts counted as present ahead of events.', () =>
+      one(this.#speculations.count),
+    )
+    metrics.observed('epp_kv_endpoints', 'Endpoints by what is known of their caches.', () => {
+      const counts = new Map([
+        ['complete', 0],
+        ['late', 0],
+        ['gap', 0],
+        ['none', 0],
+      ])
+      for (const tracked of this.#owners.list()) {
+        const coverage = this.intake.coverage(tracked)
+        counts.set(coverage, counts.get(coverage)! + 1)
+      }
+      return [...counts].map(([coverage, value]) => ({ labels: { coverage }, value }))
+    })
+  }
+}

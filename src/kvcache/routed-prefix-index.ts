@@ -1,0 +1,167 @@
+import type { PromptTokens } from '../framework/attributes.ts'
+import type { Endpoint } from '../framework/endpoint.ts'
+import type { InferenceRequest } from '../framework/request.ts'
+import type {
+  Clock,
+  Endpoints,
+  PrefixMatch,
+  RoutedPrefixIndex,
+  Speculation,
+} from '../framework/services.ts'
+import { BlockLru } from './block-lru.ts'
+import { ChainHasher } from './chain-hash.ts'
+import { type PromptKeys, RequestKeys, usableBlocks } from './request-keys.ts'
+import { GPU } from './segment-index.ts'
+import { Speculations } from './speculations.ts'
+import { type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
+
+const MIN_BLOCK_TOKENS = 64
+const DEFAULT_MAX_PREFIX_TOKENS = 131_072
+const DEFAULT_BLOCKS_PER_ENDPOINT = 31_250
+const FORGETS_NOTHING: Speculation = { expireIn: () => {} }
+
+/**
+ * Guesses what endpoints hold from what they were sent: per endpoint the blocks of the latest prompts, up to a number
+ * of blocks. Knows nothing of what engines evict.
+ */
+export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
+  readonly #owners: TrackedOwners
+  readonly #keys = new RequestKeys(new ChainHasher())
+  readonly #speculations: Speculations
+  readonly #recent = new WeakMap<TrackedEndpoint, BlockLru>()
+  #fresh = new Uint8Array(256)
+  #blockTokens: number | undefined
+  #maxPrefixTokens = DEFAULT_MAX_PREFIX_TOKENS
+  #blocksPerEndpoint = DEFAULT_BLOCKS_PER_ENDPOINT
+
+  constructor(options: {
+    readonly clock: Clock
+    readonly endpoints: Endpoints
+    readonly maxMemoryBytes: number
+  }) {
+    this.#owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
+    this.#speculations = new Speculations(this.#owners.index, options.clock)
+  }
+
+  configure(options: {
+    readonly blockTokens: number | undefined
+    readonly maxPrefixTokens: number
+    readonly blocksPerEndpoint: number
+  }): void {
+    this.#blockTokens = options.blockTokens
+    this.#maxPrefixTokens = options.maxPrefixTokens
+    if (options.blocksPerEndpoint === this.#blocksPerEndpoint) return
+    this.#blocksPerEndpoint = options.blocksPerEndpoint
+    for (const tracked of this.#owners.list()) {
+      this.#recent.delete(tracked)
+      for (const owner of tracked.owners) owner.clear()
+    }
+  }
+
+  match(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+  ): PrefixMatch {
+    this.#speculations.expire()
+    const { index } = this.#owners
+    const count = endpoints.length
+    const blocks = new Int32Array(count)
+    const blockTokens = Int32Array.from(endpoints, (endpoint) => this.#blockTokensOf(endpoint))
+    const usable = new Int32Array(count)
+    for (const size of new Set(blockTokens)) {
+      const keys = this.#keysOf(request, tokens, size)
+      let at = 0
+      for (let p = 0; p < keys.counts.length; p++) {
+        const asked = this.#capped(keys.counts[p]!, size)
+        index.lookup(keys.pairs, at, asked)
+        at += keys.counts[p]!
+        for (let e = 0; e < count; e++) {
+          if (blockTokens[e] !== size) continue
+          usable[e]! += asked
+          const owner = this.#owners.of(endpoints[e]!)?.owners[0]
+          if (owner !== undefined) blocks[e]! += index.matched(owner.number)
+        }
+      }
+    }
+    return { blocks, weighted: Float64Array.from(blocks), blockTokens, usableBlocks: usable }
+  }
+
+  record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {
+    const tracked = this.#owners.of(endpoint)
+    if (tracked === undefined) return
+    const { index } = this.#owners
+    if (index.sweepPending) index.sweep(64)
+    const owner = tracked.owners[0] ?? this.#owners.add(tracked, 0)
+    let recent = this.#recent.get(tracked)
+    if (recent === undefined) {
+      recent = new BlockLru(this.#blocksPerEndpoint)
+      this.#recent.set(tracked, recent)
+    }
+    const size = this.#blockTokensOf(endpoint)
+    const keys = this.#keysOf(request, tokens, size)
+    let at = 0
+    for (let p = 0; p < keys.counts.length; p++) {
+      const count = Math.min(this.#capped(keys.counts[p]!, size), recent.capacity)
+      this.#remember(recent, owner.number, keys.pairs, at, count)
+      at += keys.counts[p]!
+    }
+  }
+
+  speculate(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoint: Endpoint,
+    ttlMs: number,
+  ): Speculation {
+    this.#speculations.expire()
+    const tracked = this.#owners.of(endpoint)
+    const size = this.#blockTokensOf(endpoint)
+    if (
+      tracked === undefined ||
+      !tokens.prompts.some((prompt) => usableBlocks(prompt.length, size) > 0)
+    ) {
+      return FORGETS_NOTHING
+    }
+    const owner = tracked.owners[0] ?? this.#owners.add(tracked, 0)
+    return this.#speculations.add(owner, this.#keysOf(request, tokens, size), ttlMs)
+  }
+
+  close(): void {
+    this.#owners.close()
+  }
+
+  /** Makes the blocks the most recent ones, the first of them last: of a prompt, the end is forgotten first. */
+  #remember(recent: BlockLru, owner: number, pairs: Int32Array, from: number, count: number): void {
+    const { index } = this.#owners
+    if (this.#fresh.length < count) this.#fresh = new Uint8Array(count * 2)
+    const fresh = this.#fresh
+    for (let i = count - 1; i >= 0; i--) {
+      const touched = recent.touch(pairs[2 * (from + i)]!, pairs[2 * (from + i) + 1]!)
+      fresh[i] = touched === 'known' ? 0 : 1
+      if (touched === 'replaced') index.remove(owner, GPU, recent.droppedLo, recent.droppedHi)
+    }
+    let parentLo = 0
+    let parentHi = 0
+    for (let i = 0; i < count; ) {
+      let run = 1
+      while (i + run < count && fresh[i + run] === fresh[i]) run++
+      if (fresh[i] === 1) index.store(owner, GPU, pairs, from + i, run, parentLo, parentHi)
+      i += run
+      parentLo = pairs[2 * (from + i - 1)]!
+      parentHi = pairs[2 * (from + i - 1) + 1]!
+    }
+  }
+
+  #keysOf(request: InferenceRequest, tokens: PromptTokens, blockTokens: number): PromptKeys {
+    return this.#keys.of(tokens, blockTokens, request.targetModel, request.cacheSalt)
+  }
+
+  #blockTokensOf(endpoint: Endpoint): number {
+    return this.#blockTokens ?? Math.max(endpoint.metrics?.blockTokens ?? 0, MIN_BLOCK_TOKENS)
+  }
+
+  #capped(blocks: number, blockTokens: number): number {
+    return Math.min(blocks, Math.floor(this.#maxPrefixTokens / blockTokens))
+  }
+}

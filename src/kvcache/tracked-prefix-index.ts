@@ -1,0 +1,195 @@
+import type { PromptTokens } from '../framework/attributes.ts'
+import type { Endpoint } from '../framework/endpoint.ts'
+import type { InferenceRequest } from '../framework/request.ts'
+import type {
+  ExpectedHashing,
+  Histogram,
+  Metrics,
+  PrefixMatch,
+  Speculation,
+  TrackedPrefixIndex,
+} from '../framework/services.ts'
+import type { AdapterNames } from './adapter-names.ts'
+import type { EventIntake } from './event-intake.ts'
+import type { HashingCheck } from './hashing-check.ts'
+import { type RequestKeys, usableBlocks } from './request-keys.ts'
+import type { Speculations } from './speculations.ts'
+import type { Owner, TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
+
+const DEFAULT_BLOCK_TOKENS = 16
+const DEFAULT_WEIGHTS = { gpu: 1, cpu: 0.8, disk: 0.8 }
+const RANK_HEADER = 'x-data-parallel-rank'
+const LATENCY_BUCKETS_S = [
+  0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01,
+  0.05,
+]
+const FORGETS_NOTHING: Speculation = { expireIn: () => {} }
+
+/** Answers from what the engines' events have told, and from what was routed in the last moments. */
+export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
+  readonly #owners: TrackedOwners
+  readonly #names: AdapterNames
+  readonly #keys: RequestKeys
+  readonly #check: HashingCheck
+  readonly #intake: EventIntake
+  readonly #speculations: Speculations
+  readonly #latency: Histogram
+  #lookups = 0
+  #hits = 0
+  #latencySumS = 0
+
+  constructor(options: {
+    readonly owners: TrackedOwners
+    readonly names: AdapterNames
+    readonly keys: RequestKeys
+    readonly check: HashingCheck
+    readonly intake: EventIntake
+    readonly speculations: Speculations
+    readonly metrics: Metrics
+  }) {
+    this.#owners = options.owners
+    this.#names = options.names
+    this.#keys = options.keys
+    this.#check = options.check
+    this.#intake = options.intake
+    this.#speculations = options.speculations
+    this.#latency = options.metrics.histogram(
+      'epp_kv_lookup_duration_seconds',
+      'Time of a lookup in the prefix index, hashing of the prompt included.',
+      LATENCY_BUCKETS_S,
+    )
+  }
+
+  /** Calls of `match` since the start. */
+  get lookups(): number {
+    return this.#lookups
+  }
+
+  /** Those of them that found at least one block somewhere. */
+  get hits(): number {
+    return this.#hits
+  }
+
+  get latencySumS(): number {
+    return this.#latencySumS
+  }
+
+  configure(options: {
+    readonly expected: ExpectedHashing
+    readonly mediumWeights: Readonly<Record<string, number>>
+  }): void {
+    this.#check.configure(options.expected)
+    const { gpu, cpu, disk } = { ...DEFAULT_WEIGHTS, ...options.mediumWeights }
+    // What is speculated about will be on the GPU.
+    this.#owners.index.setWeights(gpu, cpu, disk, gpu)
+  }
+
+  tracks(endpoint: Endpoint): boolean {
+    const tracked = this.#owners.of(endpoint)
+    return tracked !== undefined && this.#intake.coverage(tracked) === 'complete'
+  }
+
+  match(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+  ): PrefixMatch {
+    const startedMs = performance.now()
+    this.#speculations.expire()
+    const count = endpoints.length
+    const blocks = new Int32Array(count)
+    const weighted = new Float64Array(count)
+    const blockTokens = new Int32Array(count)
+    const usable = new Int32Array(count)
+    const tracked: (TrackedEndpoint | undefined)[] = new Array(count)
+    const sizes: number[] = []
+    for (let e = 0; e < count; e++) {
+      const endpoint = endpoints[e]!
+      tracked[e] = this.#owners.of(endpoint)
+      const size = this.#blockTokens(endpoint, tracked[e])
+      blockTokens[e] = size
+      if (!sizes.includes(size)) sizes.push(size)
+    }
+    const adapter = this.#names.adapterOf(request.targetModel)
+    const rank = rankOf(request)
+    const { index } = this.#owners
+    let best = 0
+    for (const size of sizes) {
+      const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
+      for (let e = 0; e < count; e++) if (blockTokens[e] === size) usable[e] = keys.total
+      let at = 0
+      for (let p = 0; p < keys.counts.length; p++) {
+        const found = index.lookup(keys.pairs, at, keys.counts[p]!)
+        at += keys.counts[p]!
+        if (found === 0) continue
+        for (let e = 0; e < count; e++) {
+          if (blockTokens[e] !== size || tracked[e] === undefined) continue
+          let held = 0
+          let heldWeighted = 0
+          for (const owner of tracked[e]!.owners) {
+            if (rank !== undefined && owner.rank !== rank) continue
+            const matched = index.matched(owner.number)
+            if (matched === 0) continue
+            const matchedWeighted = index.weighted(owner.number)
+            if (matchedWeighted < heldWeighted) continue
+            held = matched
+            heldWeighted = matchedWeighted
+          }
+          blocks[e]! += held
+          weighted[e]! += heldWeighted
+          if (blocks[e]! > best) best = blocks[e]!
+        }
+      }
+    }
+    const tookS = (performance.now() - startedMs) / 1000
+    this.#lookups++
+    if (best > 0) this.#hits++
+    this.#latencySumS += tookS
+    this.#latency.observe(tookS)
+    return { blocks, weighted, blockTokens, usableBlocks: usable }
+  }
+
+  speculate(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoint: Endpoint,
+    ttlMs: number,
+  ): Speculation {
+    this.#speculations.expire()
+    const tracked = this.#owners.of(endpoint)
+    if (tracked === undefined) return FORGETS_NOTHING
+    const size = this.#blockTokens(endpoint, tracked)
+    if (!tokens.prompts.some((prompt) => usableBlocks(prompt.length, size) > 0)) {
+      return FORGETS_NOTHING
+    }
+    const adapter = this.#names.adapterOf(request.targetModel)
+    const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
+    return this.#speculations.add(this.#ownerFor(request, endpoint, tracked), keys, ttlMs)
+  }
+
+  #blockTokens(endpoint: Endpoint, tracked: TrackedEndpoint | undefined): number {
+    return (
+      tracked?.blockTokens ??
+      endpoint.metrics?.blockTokens ??
+      this.#check.expected.blockTokens ??
+      DEFAULT_BLOCK_TOKENS
+    )
+  }
+
+  /** The cache that the request will probably fill: of the rank that it asks for, else the endpoint's own or first. */
+  #ownerFor(request: InferenceRequest, endpoint: Endpoint, tracked: TrackedEndpoint): Owner {
+    const rank = rankOf(request)
+    const owner =
+      rank === undefined
+        ? (tracked.owners.find((candidate) => candidate.rank === endpoint.rank) ??
+          tracked.owners[0])
+        : tracked.owners.find((candidate) => candidate.rank === rank)
+    return owner ?? this.#owners.add(tracked, rank ?? endpoint.rank)
+  }
+}
+
+/** The data-parallel rank that a client asks for; undefined when it asks for none, or for nonsense. */
+function rankOf(request: InferenceRequest): number | undefined {
+  const text = request.headers.get(RANK_HEADER)
+  return text !== undefined && /^\d{1,3}$/.test(text) ? Number(text) : undefined
+}

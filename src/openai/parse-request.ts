@@ -1,0 +1,187 @@
+import { isAscii, isUtf8 } from 'node:buffer'
+import { SchedulerError } from '../framework/errors.ts'
+import type { Prompt } from '../framework/request.ts'
+import type { ParsedRequest } from '../framework/services.ts'
+
+type Json = Readonly<Record<string, unknown>>
+
+const MAX_TOKEN_ID = 0x7fffffff
+
+/**
+ * Reads what routing needs from a request's JSON body.
+ *
+ * Chat completions, completions and embeddings have a prompt; any other path has none. A path counts by its end, so that
+ * a gateway may put a prefix before it; a query is ignored. Messages never quote the body.
+ *
+ * @throws {SchedulerError} BAD_REQUEST when the body is not a JSON object or a field has a wrong shape
+ */
+export function parseRequest(path: string, body: readonly Uint8Array[]): ParsedRequest {
+  const json = parseObject(body)
+  return {
+    model: optionalString(json, 'model') ?? '',
+    prompt: promptOf(endpointOf(path), json),
+    stream: json.stream === true,
+    cacheSalt: optionalString(json, 'cache_salt') || undefined,
+    maxOutputTokens: maxOutputTokens(json),
+  }
+}
+
+type Api = 'chat' | 'completions' | 'embeddings' | 'other'
+
+function endpointOf(path: string): Api {
+  const query = path.indexOf('?')
+  const route = query < 0 ? path : path.slice(0, query)
+  if (route.endsWith('/chat/completions')) return 'chat'
+  if (route.endsWith('/completions')) return 'completions'
+  if (route.endsWith('/embeddings')) return 'embeddings'
+  return 'other'
+}
+
+function parseObject(body: readonly Uint8Array[]): Json {
+  const bytes = body.length === 1 ? asBuffer(body[0]!) : Buffer.concat(body)
+  if (bytes.length === 0) throw bad('the request body is empty; send a JSON object')
+  const parsed = parseText(textOf(bytes))
+  if (!isObject(parsed)) throw bad(`the request body must be a JSON object, got ${kindOf(parsed)}`)
+  return parsed
+}
+
+/** The engine's own errors quote the text around the fault, hence nothing of them is handed on. */
+function parseText(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    const cut = isCut(error instanceof Error ? error.message : '', text.length)
+    throw bad(
+      cut
+        ? 'the request body ends in the middle of its JSON; send all of it'
+        : 'the request body is not JSON; send a JSON object',
+    )
+  }
+}
+
+function isCut(message: string, length: number): boolean {
+  if (/end of JSON input|^Unterminated string/.test(message)) return true
+  const position = /at position (\d+)/.exec(message)
+  return position !== null && Number(position[1]) >= length
+}
+
+/** ASCII is copied as it is, which is several times faster than decoding. */
+function textOf(bytes: Buffer): string {
+  if (isAscii(bytes)) return bytes.toString('latin1')
+  if (!isUtf8(bytes)) throw bad('the request body is not valid UTF-8; encode it as UTF-8')
+  const text = bytes.toString('utf8')
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
+}
+
+function promptOf(api: Api, json: Json): Prompt | undefined {
+  switch (api) {
+    case 'chat':
+      checkMessages(json.messages)
+      return { kind: 'chat', body: json }
+    case 'completions':
+      // vLLM takes embeddings in the place of a prompt; there is nothing in them to match.
+      if (isAbsent(json.prompt) && !isAbsent(json.prompt_embeds)) return undefined
+      return textOrTokens('prompt', json.prompt)
+    case 'embeddings':
+      // vLLM also embeds a chat; its template then runs with other settings than a chat completion's.
+      if (isAbsent(json.input) && !isAbsent(json.messages)) return undefined
+      return textOrTokens('input', json.input)
+    case 'other':
+      return undefined
+  }
+}
+
+function checkMessages(messages: unknown): void {
+  if (isAbsent(messages)) throw bad('"messages" is missing; send at least one message')
+  if (!Array.isArray(messages)) throw bad(`"messages" must be an array, got ${kindOf(messages)}`)
+  if (messages.length === 0) throw bad('"messages" is empty; send at least one message')
+  for (let i = 0; i < messages.length; i++) {
+    const message: unknown = messages[i]
+    if (!isObject(message)) throw bad(`"messages[${i}]" must be an object, got ${kindOf(message)}`)
+    if (typeof message.role !== 'string') {
+      throw bad(`"messages[${i}].role" must be a string, got ${kindOf(message.role)}`)
+    }
+  }
+}
+
+/** A string, strings, token ids, or arrays of token ids. */
+function textOrTokens(field: string, value: unknown): Prompt {
+  if (typeof value === 'string') return { kind: 'text', texts: [value] }
+  if (isAbsent(value)) throw bad(`"${field}" is missing; ${EXPECTED}`)
+  if (!Array.isArray(value)) throw bad(`"${field}" must not be ${kindOf(value)}; ${EXPECTED}`)
+  const first: unknown = value[0]
+  if (first === undefined) throw bad(`"${field}" is empty; ${EXPECTED}`)
+  if (typeof first === 'string') return { kind: 'text', texts: strings(field, value) }
+  if (Array.isArray(first)) {
+    return { kind: 'tokens', prompts: value.map((ids, i) => tokenIds(`${field}[${i}]`, ids)) }
+  }
+  return { kind: 'tokens', prompts: [tokenIds(field, value)] }
+}
+
+const EXPECTED = 'send a string, an array of strings, token ids, or arrays of token ids'
+
+function strings(field: string, values: readonly unknown[]): string[] {
+  return values.map((value, i) => {
+    if (typeof value !== 'string') {
+      throw bad(`"${field}[${i}]" must be a string as "${field}[0]" is, got ${kindOf(value)}`)
+    }
+    return value
+  })
+}
+
+function tokenIds(field: string, values: unknown): Int32Array {
+  if (!Array.isArray(values)) {
+    throw bad(`"${field}" must be an array of token ids, got ${kindOf(values)}`)
+  }
+  if (values.length === 0) throw bad(`"${field}" is empty; send at least one token id`)
+  const ids = new Int32Array(values.length)
+  for (let i = 0; i < values.length; i++) {
+    const id: unknown = values[i]
+    if (typeof id !== 'number' || !(id >= 0 && id <= MAX_TOKEN_ID) || !Number.isInteger(id)) {
+      const got = typeof id === 'number' ? 'another number' : kindOf(id)
+      throw bad(`"${field}[${i}]" must be a whole number from 0 to ${MAX_TOKEN_ID}, got ${got}`)
+    }
+    ids[i] = id
+  }
+  return ids
+}
+
+/** The newer chat field, then the field of completions, then the one of responses. */
+function maxOutputTokens(json: Json): number | undefined {
+  for (const field of ['max_completion_tokens', 'max_tokens', 'max_output_tokens']) {
+    const value = json[field]
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+  }
+  return undefined
+}
+
+function optionalString(json: Json, field: string): string | undefined {
+  const value = json[field]
+  if (isAbsent(value)) return undefined
+  if (typeof value !== 'string') throw bad(`"${field}" must be a string, got ${kindOf(value)}`)
+  return value
+}
+
+function isAbsent(value: unknown): value is undefined | null {
+  return value === undefined || value === null
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  if (Buffer.isBuffer(bytes)) return bytes
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+function bad(message: string): SchedulerError {
+  return new SchedulerError('BAD_REQUEST', message)
+}

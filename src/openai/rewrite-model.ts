@@ -1,0 +1,156 @@
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COLON = 0x3a
+const COMMA = 0x2c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+
+/** `"model"` with each letter as a \u escape, the longest way to write the key. */
+const MAX_KEY_BYTES = 2 + 5 * 6
+
+/** Bytes of one model value, quotes included; positions count through all pieces. */
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/**
+ * The same bytes with the string value of the top-level `model` replaced, and nothing else touched or copied.
+ *
+ * The pieces of the answer are views of the pieces given, and the new value. A key that stands several times is replaced
+ * each time, since parsers differ in which one counts. Without such a value the body itself is returned.
+ *
+ * @param body a JSON object, in any pieces; what is not JSON is returned with no promise of where it was changed
+ */
+export function rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[] {
+  const spans = modelValues(body)
+  if (spans.length === 0) return body
+  const value = Buffer.from(JSON.stringify(model))
+  const rewritten: Uint8Array[] = []
+  let next = 0
+  let base = 0
+  for (const piece of body) {
+    const end = base + piece.length
+    let at = base
+    while (next < spans.length && spans[next]!.start < end) {
+      const span = spans[next]!
+      if (span.start >= base) {
+        if (span.start > at) rewritten.push(piece.subarray(at - base, span.start - base))
+        rewritten.push(value)
+      }
+      at = Math.min(span.end, end)
+      // A value that goes on in the next piece is met again there.
+      if (span.end > end) break
+      next++
+    }
+    if (at === base) rewritten.push(piece)
+    else if (at < end) rewritten.push(piece.subarray(at - base))
+    base = end
+  }
+  return rewritten
+}
+
+/** Finds the string values of top-level `model` keys. */
+function modelValues(body: readonly Uint8Array[]): Span[] {
+  const spans: Span[] = []
+  let base = 0
+  let depth = 0
+  let inString = false
+  /** The byte before belongs to an escape that is not over. */
+  let escaped = false
+  let stringStart = 0
+  /** At the top level: true from `{` or `,` to the key's colon. */
+  let expectsKey = false
+  /** The bytes of a top-level key, kept while they can still be the key sought. */
+  let key: number[] | undefined
+  let isModel = false
+  for (const piece of body) {
+    let at = 0
+    while (at < piece.length) {
+      if (inString) {
+        if (escaped) {
+          key?.push(piece[at]!)
+          escaped = false
+          at++
+          continue
+        }
+        const end = endOfString(piece, at, key)
+        if (end < 0) {
+          escaped = isEscaped(piece, at, piece.length)
+          at = piece.length
+          continue
+        }
+        at = end + 1
+        inString = false
+        if (depth !== 1) continue
+        if (expectsKey) {
+          isModel = key !== undefined && isModelKey(key)
+          key = undefined
+        } else if (isModel) {
+          spans.push({ start: stringStart, end: base + at })
+        }
+        continue
+      }
+      switch (piece[at]) {
+        case QUOTE:
+          inString = true
+          stringStart = base + at
+          if (depth === 1 && expectsKey) key = []
+          break
+        case OPEN_BRACE:
+        case OPEN_BRACKET:
+          depth++
+          expectsKey = depth === 1
+          break
+        case CLOSE_BRACE:
+        case CLOSE_BRACKET:
+          depth--
+          break
+        case COLON:
+          if (depth === 1) expectsKey = false
+          break
+        case COMMA:
+          if (depth === 1) {
+            expectsKey = true
+            isModel = false
+          }
+          break
+      }
+      at++
+    }
+    base += piece.length
+  }
+  return spans
+}
+
+/** Position of the quote that ends the string, from `at` on, -1 when it is not in this piece. Collects into `key`. */
+function endOfString(piece: Uint8Array, at: number, key: number[] | undefined): number {
+  let end = piece.indexOf(QUOTE, at)
+  while (end > at && isEscaped(piece, at, end)) end = piece.indexOf(QUOTE, end + 1)
+  if (key !== undefined) {
+    const stop = end < 0 ? piece.length : end
+    for (let i = at; i < stop && key.length <= MAX_KEY_BYTES; i++) key.push(piece[i]!)
+  }
+  return end
+}
+
+/** True when an odd number of backslashes stands right before `position`, none of them before `from`. */
+function isEscaped(piece: Uint8Array, from: number, position: number): boolean {
+  let first = position
+  while (first > from && piece[first - 1] === BACKSLASH) first--
+  return (position - first) % 2 === 1
+}
+
+function isModelKey(bytes: readonly number[]): boolean {
+  if (bytes.length < 5 || bytes.length > MAX_KEY_BYTES) return false
+  const text = Buffer.from(bytes).toString('latin1')
+  if (!text.includes('\\')) return text === 'model'
+  try {
+    return JSON.parse(`"${text}"`) === 'model'
+  } catch {
+    // Not JSON, so no parser takes it for the key.
+    return false
+  }
+}

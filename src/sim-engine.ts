@@ -1,0 +1,73 @@
+import type { Clock, Logger } from './framework/services.ts'
+import { createEngineBlockHasher } from './kvcache/engine-hash.ts'
+import { createKvEventPublisher } from './kvcache/event-publisher.ts'
+import { openAiApi } from './openai/openai-api.ts'
+import type { SimEngineOptions } from './sim/options.ts'
+import { SimEngine } from './sim/sim-engine.ts'
+import { PrometheusMetrics } from './telemetry/metrics.ts'
+import { createNotices } from './telemetry/notices.ts'
+import { PromptTokenizer } from './tokenize/prompt-tokenizer.ts'
+
+const clock: Clock = { nowMs: () => performance.now(), epochMs: () => Date.now() }
+
+export interface RunningSimEngine {
+  readonly port: number
+  close(): Promise<void>
+}
+
+/**
+ * Puts a simulated engine together with the tokenizer, hashing and event publisher that the picker's own folders have.
+ *
+ * @throws {SchedulerError} PORT_IN_USE or START_FAILED
+ */
+export async function startSimEngine(
+  options: SimEngineOptions,
+  logger: Logger,
+): Promise<RunningSimEngine> {
+  const tokenizer = new PromptTokenizer({
+    tokenizersDir: options.tokenizersDir,
+    models: {
+      baseOf: (model) =>
+        options.loraModules.some(({ name }) => name === model)
+          ? options.servedModelName
+          : undefined,
+    },
+    clock,
+    logger,
+    metrics: new PrometheusMetrics(),
+    notices: createNotices(clock.epochMs),
+  })
+  await tokenizer.prepare()
+  const publisher =
+    options.kvEvents &&
+    (await createKvEventPublisher({
+      endpoint: options.kvEvents.endpoint,
+      topic: options.kvEvents.topic,
+      encoding: options.version === '0.10.0' ? 'array-v0.10' : 'map',
+      rank: 0,
+      ...(options.kvEvents.replayEndpoint !== undefined && {
+        replayEndpoint: options.kvEvents.replayEndpoint,
+      }),
+    }))
+  const engine = new SimEngine({
+    options,
+    tokenizer,
+    hasher: createEngineBlockHasher(options.hashAlgorithm, options.hashSeed),
+    publisher,
+    openAi: openAiApi,
+    clock,
+    logger,
+  })
+  const close = async () => {
+    await engine.close()
+    await publisher?.close()
+    await tokenizer.close()
+  }
+  try {
+    const { port } = await engine.start()
+    return { port, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}

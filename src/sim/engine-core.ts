@@ -1,0 +1,301 @@
+import type { Clock, EngineBlockHasher, KvEvent, KvEventPublisher } from '../framework/services.ts'
+import { BlockPool } from './block-pool.ts'
+import type { SimEngineOptions } from './options.ts'
+import { Sequence, type SequenceInput } from './sequence.ts'
+
+/** Prompt and answer tokens of one step. */
+const STEP_TOKENS = 8192
+
+/**
+ * What a step costs besides `decodeMs` and prefill: per running request, per token of context, and per prefill token and
+ * token of its context, in milliseconds (Qwen3-32B on two H100: weights and KV bytes over bandwidth).
+ */
+const SEQUENCE_MS = 0.03
+const CONTEXT_TOKEN_MS = 4.9e-5
+const PREFILL_CONTEXT_MS = 2.1e-6
+
+/** Counts since the start, and the state now; all of it for `/metrics`. */
+export interface CoreCounts {
+  queriedTokens: number
+  hitTokens: number
+  promptTokens: number
+  generatedTokens: number
+  preemptions: number
+  stopped: number
+  lengthened: number
+  aborted: number
+}
+
+interface Part {
+  readonly sequence: Sequence
+  readonly tokens: number
+}
+
+/**
+ * Runs requests in steps as vLLM's scheduler does: those that run get their next token or piece of prompt, then those
+ * that wait are admitted first come first served while there are places, tokens and KV blocks
+ * (https://github.com/vllm-project/vllm/blob/v0.10.0/vllm/v1/core/sched/scheduler.py).
+ *
+ * Blocks are known to the cache, and announced, as soon as the step that fills them is scheduled. A step takes the time
+ * that the cost model says.
+ */
+export class EngineCore {
+  readonly counts: CoreCounts = {
+    queriedTokens: 0,
+    hitTokens: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    stopped: 0,
+    lengthened: 0,
+    aborted: 0,
+  }
+  readonly #options: SimEngineOptions
+  readonly #hasher: EngineBlockHasher
+  readonly #publisher: KvEventPublisher | undefined
+  readonly #clock: Clock
+  readonly #firstTokenSeconds: (seconds: number) => void
+  readonly #pool: BlockPool
+  readonly #waiting: Sequence[] = []
+  readonly #running: Sequence[] = []
+  /** What the next step's message begins with. */
+  #events: KvEvent[] = []
+  #timer: NodeJS.Timeout | NodeJS.Immediate | undefined
+  #closed = false
+
+  constructor(
+    options: SimEngineOptions,
+    hasher: EngineBlockHasher,
+    publisher: KvEventPublisher | undefined,
+    clock: Clock,
+    firstTokenSeconds: (seconds: number) => void,
+  ) {
+    this.#options = options
+    this.#hasher = hasher
+    this.#publisher = publisher
+    this.#clock = clock
+    this.#firstTokenSeconds = firstTokenSeconds
+    this.#pool = new BlockPool(options.kvBlocks, options.version !== '0.10.0')
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#waiting
+  }
+
+  /** Share of KV blocks in use, in [0, 1]. */
+  get kvUsage(): number {
+    return 1 - this.#pool.free / this.#pool.usable
+  }
+
+  /** Queues a request. Its prompt must fit into the model's length, which fits into the cache. */
+  submit(input: SequenceInput): Sequence {
+    const { blockTokens, version } = this.#options
+    const now = this.#clock.nowMs()
+    const sequence = new Sequence(input, now, this.#hasher, blockTokens, version)
+    this.#waiting.push(sequence)
+    this.#wake()
+    return sequence
+  }
+
+  /** Ends a request that nobody waits for: its place and blocks are free at once. */
+  abort(sequence: Sequence): void {
+    if (sequence.state === 'ended') return
+    this.counts.aborted++
+    this.#end(sequence)
+  }
+
+  /** Forgets the whole cache; the events of it come with the next step. False while a request runs. */
+  resetCache(): boolean {
+    if (!this.#pool.reset()) return false
+    this.#events.push({ type: 'AllBlocksCleared' })
+    return true
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const sequence of [...this.#running, ...this.#waiting]) this.abort(sequence)
+    if (this.#timer !== undefined) clearTimeout(this.#timer as NodeJS.Timeout)
+    this.#timer = undefined
+  }
+
+  /** A step begins in a later turn, so that requests that come together are scheduled together. */
+  #wake(): void {
+    if (this.#timer !== undefined || this.#closed) return
+    this.#timer = setTimeout(() => this.#step(), 0)
+  }
+
+  #step(): void {
+    const parts = this.#schedule()
+    if (this.#events.length > 0 && parts.length > 0) {
+      this.#publisher?.publish(this.#events)
+      this.#events = []
+    }
+    if (parts.length === 0) {
+      this.#timer = undefined
+      return
+    }
+    this.#timer = setTimeout(() => {
+      for (const part of parts) this.#computed(part)
+      if (!this.#closed) this.#step()
+    }, this.#stepMs(parts))
+  }
+
+  #stepMs(parts: readonly Part[]): number {
+    let ms = this.#options.decodeMs
+    for (const { sequence, tokens } of parts) {
+      ms += SEQUENCE_MS + sequence.computed * CONTEXT_TOKEN_MS
+      if (tokens > 1) {
+        ms += (tokens * 1000) / this.#options.prefillTokensPerSecond
+        ms += tokens * sequence.computed * PREFILL_CONTEXT_MS
+      }
+    }
+    return ms
+  }
+
+  #schedule(): Part[] {
+    const parts: Part[] = []
+    let budget = STEP_TOKENS
+    let preempted = false
+    for (const sequence of [...this.#running]) {
+      if (sequence.state !== 'running' || budget === 0) continue
+      const tokens = Math.min(sequence.ids.length - sequence.computed, budget)
+      while (!this.#allocate(sequence, tokens, [])) {
+        preempted = true
+        const victim = this.#running.at(-1)!
+        this.#preempt(victim)
+        const at = parts.findIndex((part) => part.sequence === victim)
+        if (at >= 0) budget += parts.splice(at, 1)[0]!.tokens
+        if (victim === sequence) break
+      }
+      if (sequence.state !== 'running') continue
+      parts.push({ sequence, tokens })
+      budget -= tokens
+    }
+    while (!preempted && budget > 0 && this.#running.length < this.#options.maxRunning) {
+      const sequence = this.#waiting[0]
+      if (sequence === undefined) break
+      const hits = this.#hits(sequence)
+      const cached = hits.length * this.#options.blockTokens
+      const tokens = Math.min(sequence.ids.length - cached, budget)
+      sequence.computed = cached
+      if (!this.#allocate(sequence, tokens, hits)) {
+        sequence.computed = 0
+        break
+      }
+      this.#waiting.shift()
+      this.#running.push(sequence)
+      sequence.state = 'running'
+      if (sequence.cachedTokens === undefined) {
+        sequence.cachedTokens = cached
+        this.counts.queriedTokens += sequence.ids.length
+        this.counts.hitTokens += cached
+      }
+      parts.push({ sequence, tokens })
+      budget -= tokens
+    }
+    return parts
+  }
+
+  /** Blocks of the prompt that are there, from the first on. The last token is always computed, so never all of it. */
+  #hits(sequence: Sequence): number[] {
+    const usable = Math.floor((sequence.ids.length - 1) / this.#options.blockTokens)
+    const hits: number[] = []
+    while (hits.length < usable) {
+      const block = this.#pool.find(sequence.hash(hits.length).published)
+      if (block === undefined) break
+      hits.push(block)
+    }
+    return hits
+  }
+
+  /** Gets the blocks for `tokens` more, or does nothing and says false. */
+  #allocate(sequence: Sequence, tokens: number, hits: readonly number[]): boolean {
+    const { blockTokens } = this.#options
+    const end = sequence.computed + tokens
+    const missing = Math.ceil(end / blockTokens) - sequence.blocks.length - hits.length
+    const reused = hits.filter((block) => this.#pool.isFree(block)).length
+    if (missing + reused > this.#pool.free) return false
+    this.#pool.use(hits)
+    sequence.blocks.push(...hits)
+    sequence.hashedBlocks += hits.length
+    const taken = this.#pool.take(Math.max(missing, 0), (hash) =>
+      this.#events.push({ type: 'BlockRemoved', blockHashes: [hash] }),
+    )
+    for (const block of taken) sequence.blocks.push(block)
+    this.#announce(sequence, Math.floor(end / blockTokens))
+    return true
+  }
+
+  /** Makes the blocks known that this step fills: one event for all of them. */
+  #announce(sequence: Sequence, whole: number): void {
+    const from = sequence.hashedBlocks
+    if (whole <= from) return
+    const { blockTokens } = this.#options
+    const blockHashes: bigint[] = []
+    const extraKeys: (readonly unknown[] | null)[] = []
+    for (let i = from; i < whole; i++) {
+      const { published } = sequence.hash(i)
+      this.#pool.setHash(sequence.blocks[i]!, published)
+      blockHashes.push(published)
+      extraKeys.push(sequence.extraKeys(i))
+    }
+    sequence.hashedBlocks = whole
+    this.#events.push({
+      type: 'BlockStored',
+      blockHashes,
+      parentBlockHash: from === 0 ? null : sequence.hash(from - 1).published,
+      tokenIds: sequence.ids.slice(from * blockTokens, whole * blockTokens),
+      blockTokens,
+      loraName: sequence.input.lora?.name ?? null,
+      extraKeys,
+    })
+  }
+
+  #computed({ sequence, tokens }: Part): void {
+    if (sequence.state !== 'running') return
+    const { input } = sequence
+    sequence.computed += tokens
+    if (sequence.computed < sequence.ids.length) return
+    const { id, last } = input.next()
+    sequence.ids.push(id)
+    sequence.generated++
+    this.counts.generatedTokens++
+    if (sequence.generated === 1) {
+      this.counts.promptTokens += input.promptIds.length
+      this.#firstTokenSeconds((this.#clock.nowMs() - sequence.arrivedAtMs) / 1000)
+    }
+    const finished = last ? 'stop' : sequence.generated >= input.maxTokens ? 'length' : undefined
+    if (finished !== undefined) {
+      if (last) this.counts.stopped++
+      else this.counts.lengthened++
+      this.#end(sequence)
+    }
+    input.sampled(id, finished)
+  }
+
+  /** Gives a running request's blocks to others; it waits again, before all others, and is computed anew. */
+  #preempt(sequence: Sequence): void {
+    this.counts.preemptions++
+    this.#free(sequence)
+    sequence.state = 'waiting'
+    this.#waiting.unshift(sequence)
+  }
+
+  #end(sequence: Sequence): void {
+    if (sequence.state === 'waiting') this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
+    else this.#free(sequence)
+    sequence.state = 'ended'
+  }
+
+  #free(sequence: Sequence): void {
+    this.#running.splice(this.#running.indexOf(sequence), 1)
+    this.#pool.release(sequence.blocks)
+    sequence.blocks.length = 0
+    sequence.hashedBlocks = 0
+    sequence.computed = 0
+  }
+}

@@ -1,0 +1,62 @@
+import type { Prompt } from '../framework/request.ts'
+
+/** Bytes of one pseudo token: about one token of English under a vocabulary of 150,000. */
+const BYTES_PER_TOKEN = 4
+
+/** Bytes of a prompt that an estimate reads; what follows adds nothing. About a million tokens. */
+const MAX_BYTES = 4 * 1024 * 1024
+
+/**
+ * Pseudo token ids of a prompt, one array per prompt of the request: each four bytes of its UTF-8 text as one
+ * little-endian number without its highest bit, the last one padded with zeros. Equal beginnings give equal ids, so that prefixes can be
+ * compared; they are not an engine's ids. Token ids of the client come back as they are.
+ */
+export function estimateTokens(prompt: Prompt): Int32Array[] {
+  if (prompt.kind === 'tokens') return [...prompt.prompts]
+  if (prompt.kind === 'text') return prompt.texts.map(pseudoTokens)
+  return [pseudoTokens(flattenChat(prompt.body))]
+}
+
+function pseudoTokens(text: string): Int32Array {
+  const bytes = Buffer.from(text.length > MAX_BYTES ? text.slice(0, MAX_BYTES) : text, 'utf8')
+  const used = Math.min(bytes.length, MAX_BYTES)
+  const ids = new Int32Array(Math.ceil(used / BYTES_PER_TOKEN))
+  const padded = Buffer.alloc(ids.length * BYTES_PER_TOKEN)
+  bytes.copy(padded, 0, 0, used)
+  for (let i = 0; i < ids.length; i++) {
+    ids[i] = padded.readInt32LE(i * BYTES_PER_TOKEN) & 0x7fffffff
+  }
+  return ids
+}
+
+/** Tools, then each message's role and text, one to a line: what every template puts in this order. */
+function flattenChat(body: Readonly<Record<string, unknown>>): string {
+  const lines: string[] = []
+  if (Array.isArray(body.tools)) lines.push(jsonOf(body.tools))
+  const messages = Array.isArray(body.messages) ? body.messages : []
+  for (const message of messages as readonly unknown[]) {
+    if (typeof message !== 'object' || message === null) continue
+    const { role, content, tool_calls: toolCalls } = message as Record<string, unknown>
+    lines.push(typeof role === 'string' ? role : '')
+    if (typeof content === 'string') lines.push(content)
+    else if (Array.isArray(content)) for (const part of content) lines.push(flattenPart(part))
+    if (Array.isArray(toolCalls)) lines.push(jsonOf(toolCalls))
+  }
+  return lines.join('\n')
+}
+
+function flattenPart(part: unknown): string {
+  if (typeof part === 'string') return part
+  if (typeof part !== 'object' || part === null) return ''
+  const { text } = part as Record<string, unknown>
+  return typeof text === 'string' ? text : jsonOf(part)
+}
+
+/** JSON text; nothing for what is nested deeper than the stack. */
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return ''
+  }
+}

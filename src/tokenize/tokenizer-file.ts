@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Tokenizer } from '@huggingface/tokenizers'
+import { type Doubt, doubt } from './doubt.ts'
+import { type AddedToken, SegmentSplitter } from './segments.ts'
+
+/** The file that makes a folder a tokenizer's folder. */
+export const TOKENIZER_FILE = 'tokenizer.json'
+
+/** The files of a model that say how its prompts become ids; `config` is empty when there is no such file. */
+export function readTokenizerConfig(folder: string): Readonly<Record<string, unknown>> {
+  let text: string
+  try {
+    text = readFileSync(join(folder, 'tokenizer_config.json'), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw error
+  }
+  return JSON.parse(text) as Record<string, unknown>
+}
+
+/**
+ * One model's tokenizer, read from its folder. Reading takes about 0.7 s and 150 MB for a vocabulary of 150,000.
+ *
+ * Encoding costs about 2.5 µs per byte of English and 5 µs at worst.
+ */
+export class TokenizerFile {
+  readonly splitter: SegmentSplitter
+  /** Ids that `add_special_tokens` puts before and after a text. */
+  readonly before: Int32Array
+  readonly after: Int32Array
+  /** Set when the tokenizer uses a feature that is not followed exactly. */
+  readonly doubt: Doubt | undefined
+  /** True when the first piece of a text is tokenized otherwise than the same piece further on. */
+  readonly firstDiffers: boolean
+  readonly #tokenizer: Tokenizer
+  /** An added token that stands before a piece that is not the first one, while it is tokenized. */
+  readonly #lead: string | undefined
+  readonly #leadLength: number
+
+  /** @throws when the folder's files are missing, are not JSON or use something unknown */
+  constructor(folder: string) {
+    const file = JSON.parse(readFileSync(join(folder, TOKENIZER_FILE), 'utf8')) as {
+      added_tokens?: readonly (AddedToken & { single_word?: boolean })[]
+      pre_tokenizer?: unknown
+    }
+    const added = file.added_tokens ?? []
+    this.#tokenizer = new Tokenizer(file, readTokenizerConfig(folder))
+    this.splitter = new SegmentSplitter(added)
+    this.firstDiffers = JSON.stringify(file.pre_tokenizer ?? null).includes('"first"')
+    this.#lead = added.find((token) => !token.normalized && !token.rstrip)?.content
+    this.#leadLength = this.#lead === undefined ? 0 : this.#encode(this.#lead, false).length
+    const bare = this.#encode('a', false)
+    const whole = this.#encode('a', true)
+    const start = whole.findIndex((_, i) => bare.every((id, k) => whole[i + k] === id))
+    this.before = Int32Array.from(whole.slice(0, Math.max(start, 0)))
+    this.after = Int32Array.from(start < 0 ? [] : whole.slice(start + bare.length))
+    this.doubt = added.some((token) => token.single_word === true)
+      ? doubt('tokenizer-feature', 'the tokenizer has added tokens that match whole words only')
+      : undefined
+  }
+
+  /** Ids of one piece of `splitter.split`; `first` when no piece stands before it. */
+  encode(piece: string, first: boolean): Int32Array {
+    if (first || !this.firstDiffers || this.#lead === undefined) {
+      return Int32Array.from(this.#encode(piece, false))
+    }
+    return Int32Array.from(this.#encode(this.#lead + piece, false).slice(this.#leadLength))
+  }
+
+  /** Text of ids, special tokens left out. */
+  decode(ids: ArrayLike<number>): string {
+    if (ids.length === 0) return ''
+    return this.#tokenizer.decode(Array.from(ids), {
+      skip_special_tokens: true,
+      clean_up_tokenization_spaces: false,
+    })
+  }
+
+  #encode(text: string, addSpecialTokens: boolean): number[] {
+    return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids
+  }
+}

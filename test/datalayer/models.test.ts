@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { EndpointStore } from '../../src/datalayer/endpoint-store.ts'
+import { ModelDirectory, type ModelsOptions } from '../../src/datalayer/models.ts'
+import { Engine, text } from './engine.ts'
+import { telemetry, until } from './telemetry.ts'
+
+const fixture = (name: string) => text(readFileSync(`test/fixtures/metrics/${name}-models.json`))
+const listing = (...ids: string[]) => text(JSON.stringify({ data: ids.map((id) => ({ id })) }))
+/** No look but the first and those that requests cause, each of its own. */
+const ON_DEMAND: ModelsOptions = { intervalMs: 3_600_000, retryMs: 3_600_000, freshMs: 0 }
+
+describe('ModelDirectory', () => {
+  let engines: Engine[]
+  let models: ModelDirectory
+  let nowMs: number
+  const start = async (
+    answers: readonly Engine['answer'][],
+    options: ModelsOptions = ON_DEMAND,
+  ) => {
+    const services = telemetry()
+    const store = new EndpointStore(services)
+    for (const [i, answer] of answers.entries()) {
+      engines.push(await Engine.start(`127.0.0.${i + 2}`, answer))
+    }
+    const specs = engines.map(({ address, port }) => ({
+      namespace: 'default',
+      name: address,
+      address,
+      port,
+      rank: 0,
+      labels: {},
+    }))
+    store.replace('test', specs)
+    const clock = { nowMs: () => nowMs, epochMs: () => 0 }
+    models = new ModelDirectory({ ...services, endpoints: store, clock }, options)
+    models.start()
+    await until('one look each', () => engines.every(({ requests }) => requests > 0))
+    return { store, specs, ...services }
+  }
+  beforeEach(() => {
+    engines = []
+    nowMs = 0
+  })
+  afterEach(async () => {
+    await models.stop()
+    await Promise.all(engines.map((engine) => engine.stop()))
+  })
+
+  it('knows the models, adapters and bases of real answers', async () => {
+    await start([fixture('v0.10.0'), fixture('v0.32.0-lora')])
+    await until('the adapter', () => models.baseOf('sql-lora') !== undefined)
+    assert.equal(models.serves('Qwen3-32B'), true)
+    assert.equal(models.serves('sql-lora'), true)
+    assert.equal(models.baseOf('sql-lora'), 'Qwen3-32B')
+    assert.equal(models.baseOf('Qwen3-32B'), undefined)
+    assert.equal(models.isBase('Qwen3-32B'), true)
+    assert.equal(models.isBase('sql-lora'), false)
+    assert.equal(models.isBase('nothing'), false)
+    assert.equal(await models.serves('nothing'), false)
+  })
+
+  it('looks again before it denies a model, and finds one that has just come', async () => {
+    await start([listing('a'), listing('b')])
+    await until('both', () => models.isBase('a') && models.isBase('b'))
+    assert.equal(await models.serves('c'), false)
+    engines[1]!.answer = listing('b', 'c')
+    assert.equal(await models.serves('c'), true)
+    assert.equal(models.serves('c'), true, 'then at once')
+  })
+
+  it('denies nothing while an endpoint has not answered, or not lately', async () => {
+    await start([listing('a'), text('starting', 503)])
+    await until('the first', () => models.isBase('a'))
+    assert.equal(await models.serves('b'), true)
+    engines[1]!.answer = listing('a')
+    assert.equal(await models.serves('b'), false)
+    engines[1]!.answer = text('no', 500)
+    nowMs = 29_000
+    assert.equal(await models.serves('b'), false, 'its last answer is believed for 30 s')
+    nowMs = 31_000
+    assert.equal(await models.serves('b'), true)
+  })
+
+  it('has no opinion on an empty pool', async () => {
+    const { store } = await start([listing('a')])
+    await until('the model', () => models.isBase('a'))
+    store.replace('test', [])
+    assert.equal(await models.serves('a'), true)
+    assert.equal(models.isBase('a'), false)
+  })
+
+  it('asks once for a crowd of unknown models', async () => {
+    await start([listing('a')], { ...ON_DEMAND, freshMs: 1000 })
+    await until('the model', () => models.isBase('a'))
+    const names = Array.from({ length: 500 }, (_, i) => `model-${i}`)
+    const answers = await Promise.all(names.map((name) => models.serves(name)))
+    assert.ok(answers.every((answer) => answer === false))
+    assert.equal(engines[0]!.requests, 2)
+    nowMs = 999
+    await models.serves('x')
+    assert.equal(engines[0]!.requests, 2, 'and not again within a second')
+    nowMs = 1000
+    await models.serves('x')
+    assert.equal(engines[0]!.requests, 3)
+  })
+
+  it('looks regularly, and sooner after a failure', async () => {
+    await start([text('no', 500)], { intervalMs: 30, retryMs: 5 })
+    engines[0]!.answer = listing('a')
+    await until('the model', () => models.isBase('a'))
+    engines[0]!.answer = listing('b')
+    await until('the other', () => models.isBase('b') && !models.isBase('a'))
+  })
+
+  const odd: readonly (readonly [string, Engine['answer'], string])[] = [
+    ['HTML', text('<html>'), 'not-a-list'],
+    ['another shape', text('{"data":{"id":"a"}}'), 'not-a-list'],
+    ['null', text('null'), 'not-a-list'],
+    ['two megabytes', text(`{"data":[${' '.repeat(2 * 1024 * 1024)}]}`), 'too-large'],
+    ['a status', text('{"data":[]}', 404), 'status'],
+  ]
+  for (const [what, answer, result] of odd) {
+    it(`counts ${what} as no answer`, async () => {
+      const { value } = await start([answer])
+      await until('the count', async () => {
+        return (await value(`epp_model_looks_total{result="${result}"}`)) === 1
+      })
+      assert.equal(await models.serves('a'), true)
+    })
+  }
+
+  it('skips entries without an id, and keeps at most 10,000', async () => {
+    const ids = Array.from({ length: 12_000 }, (_, i) => ({ id: `m${i}` }))
+    await start([text(JSON.stringify({ data: [null, {}, { id: 7 }, { id: '' }, ...ids] }))])
+    await until('the models', () => models.isBase('m0'))
+    assert.equal(models.isBase('m9995'), true)
+    assert.equal(models.isBase('m11999'), false)
+  })
+})

@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
+import { EndpointStore } from '../../src/datalayer/endpoint-store.ts'
+import { Scraper, type ScraperOptions } from '../../src/datalayer/scraper.ts'
+import type { EndpointSpec } from '../../src/framework/endpoint.ts'
+import { seededRandom } from '../../src/framework/random.ts'
+import { Engine, load, text } from './engine.ts'
+import { telemetry, until } from './telemetry.ts'
+
+const clock = { nowMs: () => performance.now(), epochMs: () => Date.now() }
+const FAST: ScraperOptions = {
+  intervalMs: 10,
+  idleIntervalMs: 10,
+  timeoutMs: 200,
+  stalenessMs: 500,
+  maxBackoffMs: 40,
+}
+const specOf = (engine: Engine, fields: Partial<EndpointSpec> = {}): EndpointSpec => ({
+  namespace: 'default',
+  name: `engine-${engine.address}`,
+  address: engine.address,
+  port: engine.port,
+  rank: 0,
+  labels: {},
+  ...fields,
+})
+
+describe('Scraper', () => {
+  let engines: Engine[]
+  let scraper: Scraper | undefined
+  const engine = async (address: string, answer: Engine['answer'], port = 0) => {
+    const started = await Engine.start(address, answer, port)
+    engines.push(started)
+    return started
+  }
+  const start = (specs: readonly EndpointSpec[], options = FAST) => {
+    const services = telemetry()
+    const store = new EndpointStore(services)
+    store.replace('test', specs)
+    scraper = new Scraper(
+      { ...services, endpoints: store, sink: store, clock, random: seededRandom(7) },
+      options,
+    )
+    scraper.start()
+    const metrics = (index = 0) => store.list()[index]?.metrics
+    return { ...services, store, metrics }
+  }
+
+  beforeEach(() => {
+    engines = []
+  })
+  afterEach(async () => {
+    await scraper?.stop()
+    scraper = undefined
+    await Promise.all(engines.map((each) => each.stop()))
+  })
+
+  it('puts what a real page says into the store, over one connection', async () => {
+    const page = gunzipSync(readFileSync('test/fixtures/metrics/v0.32.0-load.txt.gz'))
+    const one = await engine('127.0.0.2', text(page))
+    const { metrics, value } = start([specOf(one)])
+    await until('five scrapes', () => one.requests >= 5)
+    const { scrapedAtMs, ...said } = metrics()!
+    assert.deepEqual(said, {
+      waiting: 4,
+      running: 8,
+      kvCacheUsage: 0.3165467625899281,
+      blockTokens: 64,
+      kvBlocks: 140,
+      hashAlgorithm: 'sha256_cbor',
+    })
+    assert.ok(Math.abs(performance.now() - scrapedAtMs) < 1000)
+    assert.equal(one.connections, 1)
+    assert.ok((await value('epp_scrapes_total{result="ok"}'))! >= 4)
+    assert.ok((await value('epp_scrape_duration_seconds_count'))! >= 4)
+  })
+
+  it('follows the load, and asks at the metrics port where there is one', async () => {
+    const one = await engine('127.0.0.2', load(1, 2))
+    const { metrics } = start([specOf(one, { port: 1, metricsPort: one.port })])
+    await until('the first load', () => metrics()?.waiting === 1)
+    one.answer = load(7, 8)
+    await until('the second load', () => metrics()?.waiting === 7 && metrics()?.running === 8)
+  })
+
+  it('gives ranks of one server their own series', async () => {
+    const lines = [0, 1].map(
+      (rank) =>
+        `vllm:num_requests_running{engine="${rank}"} ${rank + 3}\n` +
+        `vllm:num_requests_waiting{engine="${rank}"} 0\nvllm:kv_cache_usage_perc{engine="${rank}"} 0\n`,
+    )
+    const metric = (name: string) =>
+      lines
+        .join('')
+        .split('\n')
+        .filter((line) => line.startsWith(name))
+        .join('\n')
+    const page = ['vllm:num_requests_running', 'vllm:num_requests_waiting', 'vllm:kv'].map(metric)
+    const one = await engine('127.0.0.2', text(`${page.join('\n')}\n`))
+    const rank0 = specOf(one, { port: 1, metricsPort: one.port })
+    const rank1 = specOf(one, { port: 2, metricsPort: one.port, rank: 1 })
+    const { store, metrics } = start([rank0, rank1])
+    await until('both ranks', () => metrics(0)?.running === 3 && metrics(1)?.running === 4)
+    store.replace('test', [rank0])
+    await until('the server without ranks', () => metrics(0)?.running === 7)
+  })
+
+  const broken: readonly (readonly [string, Engine['answer'], string, RegExp])[] = [
+    ['a page of HTML', text('<html>'), 'not-metrics', /no vllm:num_requests_running on the page/],
+    ['an error status', text('no', 503), 'status', /HTTP status 503/],
+    [
+      'a page that never ends',
+      (_request, response) => {
+        const more = () => {
+          if (response.write(Buffer.alloc(256 * 1024, 0x78))) setImmediate(more)
+          else response.once('drain', more)
+        }
+        more()
+      },
+      'too-large',
+      /more than 4194304 bytes/,
+    ],
+    ['an answer that never comes', () => {}, 'timeout', /no answer in 200 ms/],
+    [
+      'a connection that breaks off',
+      (request) => request.socket.destroy(),
+      'connect',
+      /UND_ERR_SOCKET|ECONNRESET/,
+    ],
+    [
+      'garbage instead of HTTP',
+      (request) => request.socket.end('garbage\r\n\r\n'),
+      'connect',
+      /does not match the HTTP/,
+    ],
+    [
+      'a compressed page',
+      text(Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0])),
+      'not-metrics',
+      /no vllm/,
+    ],
+  ]
+  for (const [what, answer, result, reason] of broken) {
+    it(`forgets metrics that ${what} no longer renews, says so, and takes them up again`, async () => {
+      const one = await engine('127.0.0.2', load(1, 1))
+      const two = await engine('127.0.0.3', load(2, 2))
+      const { metrics, notices, lines, value } = start([specOf(one), specOf(two)])
+      await until('metrics of both', () => metrics(0) !== undefined && metrics(1) !== undefined)
+      one.answer = answer
+      await until('staleness', () => metrics(0) === undefined)
+      await until('a failure counted', async () => {
+        return ((await value(`epp_scrapes_total{result="${result}"}`)) ?? 0) > 0
+      })
+      await until('the reason in the notice', () => reason.test(notices.list()[0]?.text ?? ''))
+      assert.match(
+        notices.list()[0]!.text,
+        /^no metrics from 1 of 2 endpoints, .*: 127\.0\.0\.2:\d+ \(/,
+      )
+      assert.equal(await value('epp_endpoints_stale'), 1)
+      assert.notEqual(metrics(1), undefined, 'the other endpoint is not touched')
+      one.answer = load(3, 3)
+      await until('fresh metrics', () => metrics(0)?.waiting === 3)
+      assert.deepEqual(notices.list(), [])
+      const warnings = lines.filter((line) => line.includes('metrics of an endpoint are stale'))
+      assert.equal(warnings.length, 1)
+    })
+  }
+
+  it('says that an endpoint never answered', async () => {
+    const gone = await engine('127.0.0.2', load(0, 0))
+    await gone.stop()
+    engines = []
+    const { metrics, notices } = start([specOf(gone)])
+    await until('the notice', () => notices.list().length === 1)
+    assert.match(notices.list()[0]!.text, /ECONNREFUSED/)
+    assert.equal(metrics(), undefined)
+  })
+
+  it('backs off from an endpoint that fails, up to a limit, and finds it again', async () => {
+    const one = await engine('127.0.0.2', text('no', 500))
+    const { metrics } = start([specOf(one)], { ...FAST, intervalMs: 10, maxBackoffMs: 100 })
+    await until('three failures', () => one.requests >= 3)
+    const before = one.requests
+    const beganMs = performance.now()
+    await until('five more', () => one.requests >= before + 5)
+    assert.ok(performance.now() - beganMs > 250, 'five scrapes at 90 ms or more, not at 10')
+    one.answer = load(1, 0)
+    await until('metrics', () => metrics()?.waiting === 1)
+  })
+
+  it('asks an idle endpoint less often', async () => {
+    const idle = await engine('127.0.0.2', load(0, 0))
+    const busy = await engine('127.0.0.3', load(0, 1))
+    start([specOf(idle), specOf(busy)], { ...FAST, idleIntervalMs: 1000 })
+    await until('twenty scrapes of the busy one', () => busy.requests >= 20)
+    assert.ok(idle.requests >= 1 && idle.requests <= busy.requests / 2, `${idle.requests}`)
+  })
+
+  it('stops with its endpoint, and forgets its staleness', async () => {
+    const one = await engine('127.0.0.2', text('no', 500))
+    const two = await engine('127.0.0.3', load(0, 1))
+    const { store, notices, value } = start([specOf(one), specOf(two)])
+    await until('the notice', () => notices.list().length === 1)
+    store.replace('test', [specOf(two)])
+    assert.deepEqual(notices.list(), [])
+    assert.equal(await value('epp_endpoints_stale'), 0)
+    await until('rest', () => two.requests > 0)
+    const { requests } = one
+    const seen = two.requests
+    await until('ten scrapes of the other', () => two.requests > seen + 10)
+    assert.ok(one.requests <= requests + 1)
+  })
+
+  it('scrapes anew when a server comes back at its address as another', async () => {
+    const one = await engine('127.0.0.2', load(1, 1))
+    const { store, metrics } = start([specOf(one, { uid: 'a' })])
+    await until('metrics', () => metrics()?.waiting === 1)
+    store.replace('test', [specOf(one, { uid: 'b' })])
+    assert.equal(metrics(), undefined)
+    one.answer = load(2, 2)
+    await until('metrics of the new one', () => metrics()?.waiting === 2)
+  })
+
+  it('stops within a scrape that hangs', async () => {
+    const one = await engine('127.0.0.2', () => {})
+    start([specOf(one)], { ...FAST, timeoutMs: 60_000 })
+    await until('a scrape', () => one.requests === 1)
+    await scraper!.stop()
+    scraper = undefined
+  })
+})

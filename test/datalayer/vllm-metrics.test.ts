@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
+import { readVllmPage } from '../../src/datalayer/vllm-metrics.ts'
+
+const recorded = (name: string) => gunzipSync(readFileSync(`test/fixtures/metrics/${name}.txt.gz`))
+const page = (...lines: string[]) => Buffer.from(`${lines.join('\n')}\n`)
+const LINES = [
+  'vllm:num_requests_running{engine="0",model_name="m"} 2.0',
+  'vllm:num_requests_waiting{engine="0",model_name="m"} 1.0',
+  'vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25',
+]
+const CONFIG =
+  'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="573",prefix_caching_hash_algo="sha256"} 1.0'
+
+describe('readVllmPage', () => {
+  const loads: readonly (readonly [string, number, number, number, string])[] = [
+    ['v0.10.0-load', 0.3666666666666667, 64, 120, 'sha256_cbor_64bit'],
+    ['v0.23.0-load', 0.3093525179856115, 64, 140, 'sha256_cbor'],
+    ['v0.32.0-load', 0.3165467625899281, 64, 140, 'sha256_cbor'],
+  ]
+  for (const [name, kvCacheUsage, blockTokens, kvBlocks, hashAlgorithm] of loads) {
+    it(`reads the recorded page ${name}`, () => {
+      assert.deepEqual(readVllmPage(recorded(name), undefined), {
+        load: { waiting: 4, running: 8, kvCacheUsage, blockTokens, kvBlocks, hashAlgorithm },
+      })
+    })
+  }
+
+  it('reads an idle page', () => {
+    const reading = readVllmPage(recorded('v0.23.0-idle'), undefined)
+    assert.ok('load' in reading)
+    assert.deepEqual([reading.load.running, reading.load.waiting], [0, 0])
+  })
+
+  it('joins the engines of one page, or takes the one of a rank', () => {
+    const text = recorded('v0.32.0-dp2')
+      .toString('latin1')
+      .replace(/(num_requests_running\{engine="0".*\}) 0\.0/, '$1 3.0')
+      .replace(/(num_requests_running\{engine="1".*\}) 0\.0/, '$1 5.0')
+      .replace(/(num_requests_waiting\{engine="1".*\}) 0\.0/, '$1 2.0')
+      .replace(/(kv_cache_usage_perc\{engine="0".*\}) 0\.0/, '$1 0.5')
+    const load = (rank: number | undefined) => {
+      const reading = readVllmPage(Buffer.from(text, 'latin1'), rank)
+      assert.ok('load' in reading)
+      const { running, waiting, kvCacheUsage, kvBlocks } = reading.load
+      return { running, waiting, kvCacheUsage, kvBlocks }
+    }
+    assert.deepEqual(load(undefined), { running: 8, waiting: 2, kvCacheUsage: 0.5, kvBlocks: 200 })
+    assert.deepEqual(load(0), { running: 3, waiting: 0, kvCacheUsage: 0.5, kvBlocks: 100 })
+    assert.deepEqual(load(1), { running: 5, waiting: 2, kvCacheUsage: 0, kvBlocks: 100 })
+    assert.deepEqual(load(7), load(undefined), 'a rank that is not there')
+  })
+
+  it('takes no longer name for the name, in whatever order the lines stand', () => {
+    const reading = readVllmPage(
+      page(
+        'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0',
+        '# TYPE vllm:num_requests_waiting gauge',
+        'vllm:num_requests_running_total 9.0',
+        ...LINES,
+        CONFIG,
+      ),
+      undefined,
+    )
+    assert.deepEqual(reading, {
+      load: {
+        waiting: 1,
+        running: 2,
+        kvCacheUsage: 0.25,
+        blockTokens: 16,
+        kvBlocks: 573,
+        hashAlgorithm: 'sha256',
+      },
+    })
+  })
+
+  it('reads lines without labels, with a time, at the very beginning and end of a page', () => {
+    const text =
+      'vllm:num_requests_running 2\nvllm:num_requests_waiting 1 1700000000000\nvllm:kv_cache_usage_perc 1e-1'
+    const reading = readVllmPage(Buffer.from(text), undefined)
+    assert.deepEqual('load' in reading && reading.load, {
+      waiting: 1,
+      running: 2,
+      kvCacheUsage: 0.1,
+      blockTokens: undefined,
+      kvBlocks: undefined,
+      hashAlgorithm: undefined,
+    })
+  })
+
+  it('takes the old name of the use where the new one is missing', () => {
+    const old = LINES[2]!.replace('kv_cache', 'gpu_cache').replace('0.25', '0.75')
+    const reading = (lines: readonly string[]) => {
+      const found = readVllmPage(page(...lines), undefined)
+      return 'load' in found ? found.load.kvCacheUsage : found.fault
+    }
+    assert.equal(reading([LINES[0]!, LINES[1]!, old]), 0.75)
+    assert.equal(reading([...LINES, old]), 0.25)
+  })
+
+  it('finds labels by their exact name, whatever their values hold', () => {
+    const config =
+      'vllm:cache_config_info{hash_block_size="99",x="a,block_size=",y="\\"block_size=\\"7",block_size="32",num_gpu_blocks="None"} 1.0'
+    const reading = readVllmPage(page(...LINES, config), undefined)
+    assert.ok('load' in reading)
+    assert.deepEqual(
+      [reading.load.blockTokens, reading.load.kvBlocks, reading.load.hashAlgorithm],
+      [32, undefined, undefined],
+    )
+  })
+
+  const faults: readonly (readonly [string, Buffer, string, string])[] = [
+    [
+      'a page of HTML',
+      page('<html><body>502 Bad Gateway</body></html>'),
+      'not-metrics',
+      'no vllm:num_requests_running on the page',
+    ],
+    ['nothing', Buffer.alloc(0), 'not-metrics', 'no vllm:num_requests_running on the page'],
+    [
+      'another engine',
+      page('sglang:num_queue_reqs 0'),
+      'not-metrics',
+      'no vllm:num_requests_running on the page',
+    ],
+    [
+      'a page without the queue',
+      page(LINES[0]!, LINES[2]!),
+      'metric-missing',
+      'no vllm:num_requests_waiting on the page',
+    ],
+    [
+      'a page without the use',
+      page(LINES[0]!, LINES[1]!),
+      'metric-missing',
+      'no vllm:kv_cache_usage_perc on the page',
+    ],
+    [
+      'a value that is no number',
+      page(LINES[0]!, LINES[1]!.replace('1.0', 'NaN'), LINES[2]!),
+      'bad-value',
+      'vllm:num_requests_waiting is NaN',
+    ],
+    [
+      'an infinite value',
+      page(LINES[0]!.replace('2.0', '+Inf'), LINES[1]!, LINES[2]!),
+      'bad-value',
+      'vllm:num_requests_running is NaN',
+    ],
+    [
+      'a negative value',
+      page(LINES[0]!.replace('2.0', '-1'), LINES[1]!, LINES[2]!),
+      'bad-value',
+      'vllm:num_requests_running is -1',
+    ],
+    [
+      'a line that is cut off',
+      Buffer.from(`${LINES[0]}\n${LINES[1]}\nvllm:kv_cache_usage_perc{engine="0`),
+      'bad-value',
+      'vllm:kv_cache_usage_perc is NaN',
+    ],
+    [
+      'a line without a value',
+      page(LINES[0]!, LINES[1]!, 'vllm:kv_cache_usage_perc{engine="0"}'),
+      'bad-value',
+      'vllm:kv_cache_usage_perc is NaN',
+    ],
+  ]
+  for (const [what, bytes, fault, detail] of faults) {
+    it(`says why ${what} is no reading`, () => {
+      assert.deepEqual(readVllmPage(bytes, undefined), { fault, detail })
+    })
+  }
+
+  it('reads every cut of a real page without failing', () => {
+    const whole = recorded('v0.23.0-load')
+    for (let length = 0; length < whole.length; length += 97) {
+      const reading = readVllmPage(whole.subarray(0, length), 0)
+      assert.ok('fault' in reading || reading.load.waiting === 4)
+    }
+  })
+})

@@ -1,0 +1,492 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { PromptTokens } from '../../src/framework/attributes.ts'
+import type { Prompt } from '../../src/framework/request.ts'
+import {
+  PromptTokenizer,
+  type PromptTokenizerOptions,
+} from '../../src/tokenize/prompt-tokenizer.ts'
+import { TokenizerFile } from '../../src/tokenize/tokenizer-file.ts'
+import { chatCases, readFixture, tokenizersDir } from './fixtures.ts'
+import { clock, memoryLogger, memoryMetrics, memoryNotices, requestFor } from './services.ts'
+
+const MODEL = 'Qwen3-32B'
+const never = new AbortController().signal
+
+/** Cases whose ids depend on how the client wrote a number, which the parsed body does not tell. */
+const WHOLE_NUMBERS = [
+  'two tools and system',
+  'tool call with content, then an answer and a new question',
+  'tool arguments, odd spacing and key order',
+  'tool schema with nulls, floats, big ints',
+]
+
+/** Cases that the two releases render differently. */
+const RELEASES_DIFFER = [
+  'reasoning field in a tool round',
+  'reasoning_content in a tool round',
+  'developer role',
+  'reasoning_effort none',
+]
+
+interface Made {
+  readonly tokenizer: PromptTokenizer
+  readonly logger: ReturnType<typeof memoryLogger>
+  readonly metrics: ReturnType<typeof memoryMetrics>
+  readonly notices: ReturnType<typeof memoryNotices>
+}
+
+function chat(content: string, more: object = {}): Prompt {
+  return { kind: 'chat', body: { messages: [{ role: 'user', content }], ...more } }
+}
+
+/** English words without repetition to speak of. */
+function words(count: number, seed: number): string {
+  const parts: string[] = []
+  let state = seed
+  for (let i = 0; i < count; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    parts.push(`${(state >>> 8).toString(36)} word`)
+  }
+  return parts.join(' ')
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = clock.nowMs() + 15_000
+  while (!(await condition())) {
+    assert.ok(clock.nowMs() < deadline, 'it did not happen within 15 s')
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+describe('PromptTokenizer', () => {
+  const directory = tokenizersDir(MODEL)
+  const made: PromptTokenizer[] = []
+
+  const make = (options: Partial<PromptTokenizerOptions> = {}): Made => {
+    const logger = memoryLogger()
+    const metrics = memoryMetrics()
+    const notices = memoryNotices()
+    const tokenizer = new PromptTokenizer({
+      tokenizersDir: directory,
+      models: { baseOf: () => undefined },
+      clock,
+      logger,
+      metrics,
+      notices,
+      ...options,
+    })
+    made.push(tokenizer)
+    return { tokenizer, logger, metrics, notices }
+  }
+  const shared = make({ budgetMs: 30_000 })
+
+  after(async () => {
+    await Promise.all(made.map((tokenizer) => tokenizer.close()))
+    rmSync(directory, { recursive: true })
+  })
+
+  const ask = async (
+    prompt: Prompt | undefined,
+    from = shared,
+    model = MODEL,
+  ): Promise<PromptTokens> => from.tokenizer.tokenize(requestFor(model, prompt), never)
+
+  for (const engine of ['vllm-0.32.0', 'vllm-0.10.0'] as const) {
+    it(`gives the ids of ${engine} wherever it says exact`, async () => {
+      const cases = chatCases(engine)
+      const inexact: string[] = []
+      const wrong: string[] = []
+      for (const { name, request, prompt_token_ids: ids } of cases) {
+        const { prompts, exact } = await ask({ kind: 'chat', body: request })
+        if (!exact) inexact.push(name)
+        const same = prompts.length === 1 && String(ids) === String(prompts[0])
+        if (!same) wrong.push(name)
+      }
+      assert.equal(cases.length, 40)
+      assert.deepEqual(inexact.sort(), [...WHOLE_NUMBERS, ...RELEASES_DIFFER].sort())
+      const stray =
+        engine === 'vllm-0.32.0' ? WHOLE_NUMBERS : [...WHOLE_NUMBERS, ...RELEASES_DIFFER]
+      assert.deepEqual(wrong.sort(), [...stray].sort())
+    })
+  }
+
+  it('gives the ids of the reference implementation for 3000 random texts', async () => {
+    const texts = readFixture<readonly (readonly [string, number[]])[]>(
+      'tokenizers',
+      'random-texts.json.gz',
+    )
+    assert.equal(texts.length, 3000)
+    for (const [text, ids] of texts) {
+      const { prompts, exact } = await ask({ kind: 'text', texts: [text] })
+      assert.deepEqual([Array.from(prompts[0]!), exact], [ids, true], JSON.stringify(text))
+    }
+  })
+
+  it('passes token ids as they are', async () => {
+    const prompts = [Int32Array.of(5, 6), Int32Array.of(7)]
+    assert.deepEqual(await ask({ kind: 'tokens', prompts }), { prompts, exact: true })
+  })
+
+  it('has nothing for a request without a prompt', async () => {
+    assert.deepEqual(await ask(undefined), { prompts: [], exact: true })
+  })
+
+  it('answers at once for short text and for text seen before', () => {
+    const outcome = shared.tokenizer.tokenize(requestFor(MODEL, chat('At once, please.')), never)
+    assert.ok(!(outcome instanceof Promise))
+  })
+
+  it('encodes only what is new in a conversation', async () => {
+    const { tokenizer, metrics } = make()
+    const messages: { role: string; content: string }[] = []
+    const misses: number[] = []
+    for (let turn = 0; turn < 4; turn++) {
+      messages.push({ role: 'user', content: `question ${turn}` })
+      const before = metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}') ?? 0
+      const body = { messages, chat_template_kwargs: { enable_thinking: false } }
+      await tokenizer.tokenize(requestFor(MODEL, { kind: 'chat', body }), never)
+      misses.push(metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}')! - before)
+      messages.push({ role: 'assistant', content: `answer ${turn}` })
+    }
+    // First the question, a line end, "assistant" and an empty thought; then each time an answer and a question.
+    assert.deepEqual(misses, [4, 2, 2, 2])
+  })
+
+  it('encodes long text in a thread, with the same ids and without stopping the event loop', async () => {
+    const text = words(60_000, 1)
+    await ask(chat('warm up'))
+    await ask({ kind: 'text', texts: [words(2000, 2)] })
+    let longestMs = 0
+    let lastMs = clock.nowMs()
+    let watching = true
+    const watch = (): void => {
+      const now = clock.nowMs()
+      longestMs = Math.max(longestMs, now - lastMs)
+      lastMs = now
+      if (watching) setImmediate(watch)
+    }
+    watch()
+    const { prompts, exact } = await ask({ kind: 'text', texts: [text] })
+    watching = false
+    assert.equal(exact, true)
+    const direct = new TokenizerFile(join(directory, MODEL)).encode(text, true)
+    assert.deepEqual(prompts[0], direct)
+    console.log(
+      `      ${direct.length} tokens, longest pause ${longestMs.toFixed(1)} ms (limit 20)`,
+    )
+    assert.ok(longestMs < 200, `the event loop stood still for ${longestMs} ms`)
+  })
+
+  it('answers many long prompts that are equal with one job', async () => {
+    const { tokenizer, metrics } = make({ budgetMs: 30_000 })
+    const prompt: Prompt = { kind: 'text', texts: [words(4000, 3)] }
+    const all = await Promise.all(
+      Array.from({ length: 50 }, () => tokenizer.tokenize(requestFor(MODEL, prompt), never)),
+    )
+    for (const one of all) assert.deepEqual(one, all[0])
+    assert.equal(all[0]!.exact, true)
+    assert.equal(
+      metrics.counts.get('epp_tokenized_requests_total{result="exact",reason="none"}'),
+      50,
+    )
+  })
+
+  it('estimates when the ids are late, and has them the next time', async () => {
+    const { tokenizer, metrics } = make({ budgetMs: 1 })
+    const prompt: Prompt = { kind: 'text', texts: [words(20_000, 4)] }
+    const first = await tokenizer.tokenize(requestFor(MODEL, prompt), never)
+    assert.deepEqual([first.exact, first.reason], [false, 'the ids were not there in time'])
+    assert.equal(
+      metrics.counts.get('epp_tokenized_requests_total{result="estimate",reason="too-slow"}'),
+      1,
+    )
+    await until(async () => (await tokenizer.tokenize(requestFor(MODEL, prompt), never)).exact)
+  })
+
+  it('estimates when the caller gives up', async () => {
+    const prompt: Prompt = { kind: 'text', texts: [words(20_000, 5)] }
+    const outcome = shared.tokenizer.tokenize(requestFor(MODEL, prompt), AbortSignal.abort())
+    assert.equal((await outcome).exact, false)
+  })
+
+  it('estimates when too much waits', async () => {
+    const { tokenizer } = make({ threads: 1 })
+    const all = Array.from({ length: 8 }, (_, i) =>
+      tokenizer.tokenize(
+        requestFor(MODEL, { kind: 'text', texts: [`${i}${'x '.repeat(1_900_000)}`] }),
+        AbortSignal.timeout(50),
+      ),
+    )
+    const reasons = (await Promise.all(all)).map(({ reason }) => reason)
+    assert.ok(reasons.includes('too much text waits to be tokenized'), String(reasons))
+    await tokenizer.close()
+  }).timeout(60_000)
+
+  it('does not read prompts of more than four million characters', async () => {
+    const { reason } = await ask({ kind: 'text', texts: ['x'.repeat(4 * 1024 * 1024 + 1)] })
+    assert.equal(reason, 'the prompt has more than 4194304 characters')
+  })
+
+  it('estimates waiting requests when it is closed', async () => {
+    const { tokenizer } = make({ budgetMs: 30_000 })
+    const outcome = tokenizer.tokenize(
+      requestFor(MODEL, { kind: 'text', texts: [words(20_000, 6)] }),
+      never,
+    )
+    await tokenizer.close()
+    assert.equal((await outcome).reason, 'the tokenizer is closed')
+  })
+
+  for (const [name, body, reason] of [
+    ['its own template', { chat_template: '{{ 1 }}' }, 'the request brings its own chat template'],
+    [
+      'an image',
+      {
+        messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:' } }] }],
+      },
+      'a message has a part that is not text',
+    ],
+    [
+      'truncation',
+      { truncate_prompt_tokens: 5 },
+      'the request asks the engine to truncate its prompt',
+    ],
+    ['no messages', { messages: undefined }, 'the request has no messages'],
+    ['an empty list of messages', { messages: [] }, 'the request has no messages'],
+    ['a message that is a number', { messages: [7] }, 'a message has no role'],
+    [
+      'an object as content',
+      { messages: [{ role: 'user', content: {} }] },
+      'the content of a message is neither text nor parts',
+    ],
+    [
+      'two ways to end',
+      { add_generation_prompt: true, continue_final_message: true },
+      'continue_final_message excludes add_generation_prompt',
+    ],
+  ] as const) {
+    it(`estimates a chat with ${name}`, async () => {
+      const tokens = await ask(chat('hello there', body))
+      assert.deepEqual([tokens.exact, tokens.reason], [false, reason])
+    })
+  }
+
+  for (const [name, body, reason] of [
+    [
+      'half a character',
+      { messages: [{ role: 'user', content: 'a\ud800b' }] },
+      'the prompt has half of a surrogate pair',
+    ],
+    [
+      'template arguments that are the engine’s',
+      { chat_template_kwargs: { add_generation_prompt: false } },
+      'chat_template_kwargs replaces an argument of the engine',
+    ],
+    [
+      'tool fields of its own',
+      { tools: [{ type: 'function', function: { name: 'f', extra: true } }] },
+      'a tool has fields that engines treat differently',
+    ],
+    [
+      'keys that are numbers',
+      { tools: [{ type: 'function', function: { name: 'f', parameters: { b: 'x', 1: 'y' } } }] },
+      'an object has keys that are numbers, whose order is lost',
+    ],
+  ] as const) {
+    it(`guesses for a chat with ${name}`, async () => {
+      const tokens = await ask(chat('hello', body))
+      assert.deepEqual([tokens.exact, tokens.reason], [false, reason])
+      assert.equal(tokens.prompts[0]![0], 151644)
+    })
+  }
+
+  it('estimates a chat that the template refuses, without quoting it', async () => {
+    const strict = tokenizersDir(MODEL)
+    writeFileSync(
+      join(strict, MODEL, 'chat_template.jinja'),
+      "{% if messages[0].role != 'user' %}{{ raise_exception('bad ' + messages[0].content) }}{% endif %}{{ messages[0].content }}",
+    )
+    const { tokenizer, logger } = make({ tokenizersDir: strict })
+    const of = async (role: string): Promise<PromptTokens> => {
+      const body = { messages: [{ role, content: 'secret' }] }
+      return tokenizer.tokenize(requestFor(MODEL, { kind: 'chat', body }), never)
+    }
+    assert.deepEqual(await of('user'), { prompts: [Int32Array.of(20474)], exact: true })
+    assert.equal((await of('system')).reason, 'the chat template refuses the messages')
+    assert.ok(!logger.lines.join().includes('secret'))
+    rmSync(strict, { recursive: true })
+  })
+
+  it('does not fail on nesting deeper than the stack', async () => {
+    const deep = JSON.parse(`${'['.repeat(50_000)}${']'.repeat(50_000)}`)
+    const { exact, reason } = await ask(chat('hi', { chat_template_kwargs: { deep }, tools: deep }))
+    assert.deepEqual([exact, reason], [false, 'the prompt cannot be rendered: RangeError'])
+  })
+
+  it('says once that there is no tokenizer, and estimates alike for like prompts', async () => {
+    const { tokenizer, logger, metrics, notices } = make({ tokenizersDir: undefined })
+    const of = async (content: string): Promise<PromptTokens> =>
+      tokenizer.tokenize(requestFor(MODEL, chat(content)), never)
+    const [first, second] = [
+      await of('Größe: one two three four'),
+      await of('Größe: one two three five'),
+    ]
+    assert.equal(first.reason, 'no tokenizer is mounted; give --tokenizers-dir')
+    const [a, b] = [first.prompts[0]!, second.prompts[0]!]
+    assert.deepEqual(a, (await of('Größe: one two three four')).prompts[0])
+    // "user\nGröße: one two three f" is 28 bytes.
+    assert.deepEqual(a.subarray(0, 6), b.subarray(0, 6))
+    assert.notDeepEqual(a, b)
+    assert.equal(a[0], Buffer.from('user').readInt32LE())
+    assert.equal(logger.lines.length, 1)
+    assert.deepEqual(
+      [...notices.texts],
+      [
+        [
+          'tokenizer:no-tokenizer',
+          'prompts are estimated, prefix matches are not exact: no tokenizer is mounted; give --tokenizers-dir',
+        ],
+      ],
+    )
+    assert.equal(
+      metrics.counts.get('epp_tokenized_requests_total{result="estimate",reason="no-tokenizer"}'),
+      3,
+    )
+    assert.equal(tokenizer.decode(MODEL, [1]), undefined)
+  })
+
+  it('says what is wrong with a tokenizer that cannot be read, and goes on', async () => {
+    const broken = tokenizersDir()
+    mkdirSync(join(broken, 'm'))
+    writeFileSync(join(broken, 'm', 'tokenizer.json'), '{"model":')
+    const { tokenizer, notices } = make({ tokenizersDir: broken })
+    await tokenizer.prepare()
+    assert.match(
+      notices.texts.get('tokenizer:broken-tokenizer')!,
+      /the tokenizer in .*m cannot be read: SyntaxError/,
+    )
+    const tokens = await tokenizer.tokenize(requestFor('m', chat('hi')), never)
+    assert.equal(tokens.exact, false)
+    tokenizer.configure({ folders: {}, fallbackModel: undefined, engineUrl: undefined })
+    assert.equal(notices.texts.size, 0)
+    rmSync(broken, { recursive: true })
+  })
+
+  it('reads all tokenizers before the first request when asked to', async () => {
+    const { tokenizer, logger } = make()
+    await tokenizer.prepare()
+    assert.match(logger.lines[0]!, /^tokenizer loaded .*"chatTemplate":true/)
+    const prompt: Prompt = { kind: 'text', texts: [words(3000, 7)] }
+    assert.equal((await tokenizer.tokenize(requestFor(MODEL, prompt), never)).exact, true)
+  })
+
+  it('decodes, special tokens left out', () => {
+    assert.equal(shared.tokenizer.decode(MODEL, [151644, 872, 198, 6023, 151645]), 'user\nhi')
+  })
+
+  describe('with an engine’s /tokenize', () => {
+    let server: Server
+    let answer: (body: Record<string, unknown>) => { status?: number; text: string } | undefined
+    const asked: Record<string, unknown>[] = []
+    const viaEngine = make({ budgetMs: 300 })
+
+    before(async () => {
+      server = createServer(async (request, response) => {
+        const chunks: Buffer[] = []
+        for await (const chunk of request) chunks.push(chunk as Buffer)
+        const body = JSON.parse(Buffer.concat(chunks).toString())
+        asked.push(body)
+        const reply = answer(body)
+        if (reply === undefined) return
+        response.writeHead(reply.status ?? 200).end(reply.text)
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as AddressInfo
+      viaEngine.tokenizer.configure({
+        folders: {},
+        fallbackModel: undefined,
+        engineUrl: `http://127.0.0.1:${port}/`,
+      })
+    })
+    after(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    beforeEach(() => {
+      asked.length = 0
+      answer = () => ({ text: '{"count":2,"max_model_len":4096,"tokens":[11,12]}' })
+    })
+
+    it('asks with the fields that change the prompt', async () => {
+      const tokens = await ask(
+        chat('hi', { temperature: 1, chat_template_kwargs: { enable_thinking: false } }),
+        viaEngine,
+      )
+      assert.deepEqual(tokens, { prompts: [Int32Array.of(11, 12)], exact: true })
+      assert.deepEqual(asked, [
+        {
+          model: MODEL,
+          messages: [{ role: 'user', content: 'hi' }],
+          chat_template_kwargs: { enable_thinking: false },
+        },
+      ])
+    })
+
+    it('asks once for each text of a completion', async () => {
+      const tokens = await ask({ kind: 'text', texts: ['a', 'b'] }, viaEngine)
+      assert.equal(tokens.prompts.length, 2)
+      assert.deepEqual(asked, [
+        { model: MODEL, prompt: 'a' },
+        { model: MODEL, prompt: 'b' },
+      ])
+    })
+
+    it('is not sure where /tokenize reads less than the chat path', async () => {
+      const tokens = await ask(chat('hi', { reasoning_effort: 'low' }), viaEngine)
+      assert.deepEqual(
+        [tokens.exact, tokens.reason],
+        [false, "the engine's /tokenize does not read all fields of the request"],
+      )
+    })
+
+    for (const [name, reply, reason] of [
+      ['an error', { status: 500, text: 'x' }, "the engine's /tokenize answers 500"],
+      ['what is not JSON', { text: '<html>' }, "the engine's /tokenize failed: SyntaxError"],
+      [
+        'no tokens',
+        { text: '{"tokens":["a"]}' },
+        "the engine's /tokenize answers no list of tokens",
+      ],
+      ['null', { text: 'null' }, "the engine's /tokenize answers no list of tokens"],
+      [
+        'too much',
+        { text: ' '.repeat(9_000_000) },
+        "the engine's /tokenize answers more than 8388608 bytes",
+      ],
+      ['nothing', undefined, 'the ids were not there in time'],
+    ] as const) {
+      it(`estimates when the engine answers ${name}`, async () => {
+        answer = () => reply
+        const tokens = await ask(chat('hi'), viaEngine)
+        assert.equal(tokens.exact, false)
+        assert.ok(
+          tokens.reason === reason || (reply === undefined && /TimeoutError/.test(tokens.reason!)),
+          tokens.reason,
+        )
+      })
+    }
+
+    it('shows the failure until the engine answers again', async () => {
+      answer = () => ({ status: 503, text: '' })
+      await ask(chat('hi'), viaEngine)
+      assert.ok(viaEngine.notices.texts.has('tokenizer:engine-failed'))
+      answer = () => ({ text: '{"tokens":[1]}' })
+      await ask(chat('hi'), viaEngine)
+      assert.ok(!viaEngine.notices.texts.has('tokenizer:engine-failed'))
+    })
+  })
+})
