@@ -1,5 +1,5 @@
 import type { ServerCredentials, ServerInterceptor, ServiceDefinition } from '@grpc/grpc-js'
-import { Server, ServerInterceptingCall } from '@grpc/grpc-js'
+import { Server, ServerInterceptingCall, setLogger } from '@grpc/grpc-js'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Logger, Metrics, Router } from '../framework/services.ts'
 import type { TlsOptions } from './credentials.ts'
@@ -67,6 +67,7 @@ export async function startExtProcServer(
   services: ExtProcServices,
   options: ExtProcOptions = {},
 ): Promise<ExtProcServer> {
+  logThrough(services.logger)
   const limits: ExchangeLimits = {
     maxBodyBytes: options.maxBodyBytes ?? 64 * MEBIBYTE,
     maxBufferedBytes: options.maxBufferedBytes ?? 1024 * MEBIBYTE,
@@ -130,6 +131,13 @@ export async function startExtProcServer(
       await Promise.all(opened.map((bound) => close(bound, graceMs)))
     },
   }
+}
+
+/** What grpc-js would print by itself, such as each failed bind, which is reported as an error anyway. */
+function logThrough(logger: Logger): void {
+  const named = logger.named('grpc')
+  const debug = (message?: unknown) => named.debug(String(message))
+  setLogger({ error: debug, info: debug, debug })
 }
 
 /** Puts an exchange in the place of the handler for ext_proc's one method; other methods go on. */

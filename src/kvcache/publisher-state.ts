@@ -335,6 +335,7 @@ export class PublisherState implements EventSink {
     const keys = this.#keys
     const stored = index.store(number, plane, keys, 0, event.hashCount, parentLo, parentHi)
     let entered = 0
+    let full = event.hashCount - stored
     for (let i = 0; i < stored; i++) {
       const lo = event.hashes[2 * i]!
       const hi = event.hashes[2 * i + 1]!
@@ -345,11 +346,14 @@ export class PublisherState implements EventSink {
         index.remove(number, plane, keyLo, keyHi)
         metrics.skipped('hash_conflict')
       } else if (join.add(lo, hi, keyLo, keyHi)) entered++
-      else index.remove(number, plane, keyLo, keyHi)
+      else {
+        index.remove(number, plane, keyLo, keyHi)
+        full++
+      }
     }
     if (entered > 0) metrics.stored(entered)
-    if (stored === event.hashCount) return
-    metrics.skipped('index_full', event.hashCount - stored)
+    if (full === 0) return
+    metrics.skipped('index_full', full)
     notices.set(INDEX_FULL, INDEX_FULL_TEXT)
     logger.warnOnce(INDEX_FULL, INDEX_FULL_TEXT)
   }
