@@ -1,13 +1,10 @@
-import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { AdminServer } from './admin/server.ts'
-import { readDocument } from './config/document.ts'
-import { check as checkParams } from './config/check.ts'
-import { FileWatch } from './config/file-watch.ts'
+import { MAX_DOCUMENT_BYTES, readDocument } from './config/document.ts'
+import { FileWatch, readText } from './config/file-watch.ts'
 import { loadConfig } from './config/load.ts'
 import { ModuleLoader } from './config/module-loader.ts'
-import type { CheckedConfig } from './config/parse.ts'
+import { type CheckedConfig, defaultParams } from './config/parse.ts'
 import { problemLine } from './config/problem.ts'
 import { EndpointStore } from './datalayer/endpoint-store.ts'
 import { ModelDirectory } from './datalayer/models.ts'
@@ -23,7 +20,7 @@ import { durationMs } from './framework/duration.ts'
 import { SchedulerError } from './framework/errors.ts'
 import { InFlightLedger } from './framework/in-flight.ts'
 import { PluginProbe } from './framework/instrument.ts'
-import type { AnyPlugin, Observer } from './framework/plugin.ts'
+import type { Observer } from './framework/plugin.ts'
 import { seededRandom } from './framework/random.ts'
 import { Readiness } from './framework/readiness.ts'
 import { RequestLog, type RequestLogMode } from './framework/request-log.ts'
@@ -41,6 +38,7 @@ import {
   PREFIX_INDEX,
   RANDOM,
   ROUTED_PREFIX_INDEX,
+  type Router,
   TOKENIZER,
 } from './framework/services.ts'
 import { type KvCache, startKvCache } from './kvcache/kv-cache.ts'
@@ -115,10 +113,16 @@ const clock: Clock = { nowMs: () => performance.now(), epochMs: () => Date.now()
 /** The running picker: the composition root, which alone knows every folder. */
 export class App {
   readonly ports: Ports
+  /** What every transport asks; those that share the process use it directly. */
+  readonly router: Router
   readonly #close: () => Promise<void>
 
-  constructor(ports: Ports, close: () => Promise<void>) {
-    this.ports = ports
+  constructor(
+    parts: { readonly ports: Ports; readonly router: Router },
+    close: () => Promise<void>,
+  ) {
+    this.ports = parts.ports
+    this.router = parts.router
     this.#close = close
   }
 
@@ -150,7 +154,7 @@ export class App {
 async function startParts(
   options: ServeOptions,
   onClose: (step: () => unknown) => void,
-): Promise<Ports> {
+): Promise<{ readonly ports: Ports; readonly router: Router }> {
   const logger = createLogger({
     format: options.logFormat,
     level: options.logLevel,
@@ -175,7 +179,7 @@ async function startParts(
         strict: options.strict ?? false,
       },
     )
-  const text = options.configText ?? readText(file, '--config-file')
+  const text = options.configText ?? (await readConfigFile(file))
   const config = await load(text)
   warn(logger, config)
 
@@ -185,7 +189,7 @@ async function startParts(
     const discovery = new FileDiscovery(options.endpointsFile, {
       ...services,
       sink: endpoints,
-      readText: (path) => readFile(path, 'utf8'),
+      readText: (path) => readText(path, MAX_DOCUMENT_BYTES),
       readDocument,
       watchFile: (path, listener, watch) => new FileWatch(path, listener, watch),
     })
@@ -330,7 +334,7 @@ async function startParts(
     config: options.configText === undefined ? file : '--config-text',
     version: process.env.npm_package_version,
   })
-  return ports
+  return { ports, router: director }
 }
 
 /** What the configuration in force is, and what became of the last attempt to change it. */
@@ -407,18 +411,13 @@ function warn(logger: Logger, config: CheckedConfig): void {
   for (const problem of config.warnings) logger.named('config').warn(problemLine(problem))
 }
 
-/** Schema defaults of a plugin that the configuration does not name. */
-function defaultParams(plugin: AnyPlugin): unknown {
-  return checkParams(plugin.params, {}).value
-}
-
-function readText(file: string, flag: string): string {
+async function readConfigFile(file: string): Promise<string> {
   try {
-    return readFileSync(file, 'utf8')
+    return await readText(file, MAX_DOCUMENT_BYTES)
   } catch (cause) {
     throw new SchedulerError(
       'CONFIG_INVALID',
-      `${flag} ${file} cannot be read: ${(cause as Error).message}`,
+      `--config-file ${file} cannot be read: ${(cause as Error).message}`,
       { cause },
     )
   }

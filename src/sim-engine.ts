@@ -45,6 +45,7 @@ export async function startSimEngine(
       topic: options.kvEvents.topic,
       encoding: options.version === '0.10.0' ? 'array-v0.10' : 'map',
       rank: 0,
+      wildcard: options.host.includes(':') ? `[${options.host}]` : options.host,
       ...(options.kvEvents.replayEndpoint !== undefined && {
         replayEndpoint: options.kvEvents.replayEndpoint,
       }),

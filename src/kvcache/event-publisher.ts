@@ -17,6 +17,8 @@ export interface KvEventPublisherOptions {
   readonly replayEndpoint?: string
   /** Messages kept for that. */
   readonly bufferSteps?: number
+  /** Address to bind where the endpoint says `*`; all addresses when absent. */
+  readonly wildcard?: string
 }
 
 const SEND_HIGH_WATER_MARK = 100_000
@@ -29,7 +31,7 @@ const EMPTY = Buffer.alloc(0)
 export async function createKvEventPublisher(
   options: KvEventPublisherOptions,
 ): Promise<ZmqEventPublisher> {
-  const { endpoint, replayEndpoint } = options
+  const { endpoint, replayEndpoint, wildcard = '*' } = options
   const ipv6 = endpoint.includes('[') || endpoint.includes('::')
   const socket = new Publisher({
     ipv6,
@@ -38,11 +40,11 @@ export async function createKvEventPublisher(
   })
   let router: Router | undefined
   try {
-    if (bindsTo(endpoint)) await socket.bind(endpoint)
+    if (bindsTo(endpoint)) await socket.bind(endpoint.replace('*', wildcard))
     else socket.connect(endpoint)
     if (replayEndpoint !== undefined) {
       router = new Router({ linger: 0 })
-      await router.bind(replayEndpoint)
+      await router.bind(replayEndpoint.replace('*', wildcard))
     }
   } catch (error) {
     socket.close()
