@@ -36,6 +36,8 @@ export async function startSimEngine(
     logger,
     metrics: new PrometheusMetrics(),
     notices: createNotices(clock.epochMs),
+    // An engine waits for its own tokenizer as long as it takes.
+    budgetMs: 30_000,
   })
   await tokenizer.prepare()
   const publisher =

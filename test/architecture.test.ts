@@ -35,7 +35,11 @@ describe('src/', () => {
     it(`${file} imports only framework/ and its own folder`, () => {
       const foreign = importsOf(file)
         .filter((specifier) => specifier.startsWith('.'))
-        .map((specifier) => normalize(join(file, '..', specifier)).split(sep).join('/'))
+        .map((specifier) =>
+          normalize(join(file, '..', specifier))
+            .split(sep)
+            .join('/'),
+        )
         .filter((path) => !path.startsWith('framework/') && !path.startsWith(`${folder}/`))
       assert.deepEqual(foreign, [])
     })

@@ -12,10 +12,7 @@ export function tokenizersDir(): string {
   const folder = mkdtempSync(join(tmpdir(), 'epp-tokenizers-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   mkdirSync(join(folder, 'qwen3'))
-  copyFileSync(
-    join(QWEN3, 'tokenizer_config.json'),
-    join(folder, 'qwen3', 'tokenizer_config.json'),
-  )
+  copyFileSync(join(QWEN3, 'tokenizer_config.json'), join(folder, 'qwen3', 'tokenizer_config.json'))
   writeFileSync(
     join(folder, 'qwen3', 'tokenizer.json'),
     gunzipSync(readFileSync(join(QWEN3, 'tokenizer.json.gz'))),

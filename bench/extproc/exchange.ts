@@ -46,3 +46,4 @@ const server = await startExtProcServer(
   { host: '127.0.0.1', grpcPort: Number(port), grpcHealthPort: 0, secureServing: false },
 )
 console.log(`listening on ${server.grpcPort}`)
+process.once('SIGTERM', () => void server.stop(0))

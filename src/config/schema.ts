@@ -44,7 +44,7 @@ export function configSchema(plugins: readonly AnyPlugin[]): JsonSchema {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'Configuration of endpoint-picker',
     type: 'object',
-    required: shape.required,
+    ...(shape.required && { required: shape.required }),
     properties: {
       ...shape.properties,
       plugins: { ...list, items: { ...list.items, allOf: [{ $ref: '#/definitions/type' }] } },

@@ -70,10 +70,10 @@ const flowControl = Type.Object(
 
 /** The shape of the file, without what depends on the plugins that there are. */
 export const FILE_SHAPE = Type.Object({
-  apiVersion: Type.Enum([...API_VERSIONS], {
-    description: "llm-d's group or GIE's.",
-  }),
-  kind: Type.Literal('EndpointPickerConfig'),
+  apiVersion: Type.Optional(
+    Type.Enum([...API_VERSIONS], { description: "llm-d's group or GIE's; may be left out." }),
+  ),
+  kind: Type.Optional(Type.Literal('EndpointPickerConfig', { description: 'May be left out.' })),
   modules: Type.Optional(
     strings(
       'Third-party plugins: files, relative to this one, or npm packages that this folder sees.',

@@ -17,7 +17,7 @@ interface Answer {
 }
 
 /** Response header that says why a request was dropped. */
-export const DROPPED_REASON = 'x-llm-d-request-dropped-reason'
+const DROPPED_REASON = 'x-llm-d-request-dropped-reason'
 
 const RETRY_AFTER_SECONDS = 1
 
@@ -25,7 +25,7 @@ const INVALID: Answer = { status: 400, type: 'invalid_request_error' }
 const FAULT: Answer = { status: 500, type: 'server_error' }
 
 /** The one table from error codes to HTTP answers. */
-export const ANSWERS: Readonly<Record<ErrorCode, Answer>> = {
+const ANSWERS: Readonly<Record<ErrorCode, Answer>> = {
   BAD_REQUEST: INVALID,
   MODEL_MISSING: INVALID,
   MODEL_UNKNOWN: { status: 404, type: 'invalid_request_error' },

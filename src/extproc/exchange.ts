@@ -287,7 +287,7 @@ export class Exchange {
     this.#pieces = []
     const last = answers.length - 1
     for (let i = 0; i < last; i++) this.#stream.send(answers[i]!)
-    this.#stream.send(answers[last]!, this.#release)
+    this.#stream.send(answers[last]!, () => this.#release())
     this.#endIfUnwatched()
   }
 
@@ -455,7 +455,8 @@ export class Exchange {
     this.#shared.remove(this)
   }
 
-  readonly #release = (): void => {
+  /** Takes the body off the shared sum: it has been written out, or dropped. */
+  #release(): void {
     this.#shared.bufferedBytes -= this.#heldBytes
     this.#heldBytes = 0
   }

@@ -3,7 +3,7 @@
  * Source: https://protobuf.dev/programming-guides/encoding/
  */
 
-export const VARINT = 0
+const VARINT = 0
 const FIXED64 = 1
 export const LENGTH_DELIMITED = 2
 const FIXED32 = 5

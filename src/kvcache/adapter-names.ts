@@ -1,4 +1,4 @@
-import type { Models } from '../framework/services.ts'
+import type { Counter, Logger, Metrics, Models } from '../framework/services.ts'
 
 const MAX_NAMES = 4096
 
@@ -8,8 +8,16 @@ export class AdapterNames {
   readonly #adapters = new Set<string>()
   readonly #bases = new Set<string>()
 
-  constructor(models: Models) {
+  readonly #logger: Logger
+  readonly #unknown: Counter
+
+  constructor(models: Models, logger: Logger, metrics: Metrics) {
     this.#models = models
+    this.#logger = logger
+    this.#unknown = metrics.counter(
+      'epp_kv_unknown_model_requests_total',
+      'Lookups for a model that neither events, topics nor /v1/models name: they match nothing.',
+    )
   }
 
   sawAdapter(name: string): void {
@@ -28,6 +36,13 @@ export class AdapterNames {
     if (model === '') return undefined
     if (this.#adapters.has(model) || this.#models.baseOf(model) !== undefined) return model
     if (this.#bases.has(model) || this.#models.isBase(model)) return undefined
-    return this.#bases.size > 0 ? model : undefined
+    if (this.#bases.size === 0) return undefined
+    this.#unknown.inc()
+    this.#logger.warnOnce(
+      'kv-unknown-model',
+      'a requested model is named by no /v1/models, KV event or topic: its prompts match no blocks; see epp_kv_unknown_model_requests_total',
+      { model: model.slice(0, 200), known: [...this.#bases].slice(0, 5) },
+    )
+    return model
   }
 }

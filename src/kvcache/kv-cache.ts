@@ -84,7 +84,7 @@ export class KvCache {
     const { metrics, clock, notices } = options
     const logger = options.logger.named('kv-cache')
     const owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
-    const names = new AdapterNames(options.models)
+    const names = new AdapterNames(options.models, logger, metrics)
     const hasher = new ChainHasher()
     const check = new HashingCheck(logger, notices, owners)
     this.#owners = owners

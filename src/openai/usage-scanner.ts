@@ -25,6 +25,7 @@ export function createUsageScanner(): UsageScanner {
   let before = 0
   const found: Partial<Record<Count, number>> = {}
 
+  /** Position from which the bytes must be held, -1 for none. */
   const scan = (bytes: Buffer): number => {
     let from = 0
     for (;;) {

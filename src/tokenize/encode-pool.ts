@@ -2,9 +2,6 @@ import { Worker } from 'node:worker_threads'
 import { type Doubt, doubt } from './doubt.ts'
 import type { EncodeAnswer, EncodeJob } from './encode-worker.ts'
 
-/** Time after which a job counts as stuck and its thread is replaced. */
-const STUCK_MS = 30_000
-
 /** Text that may wait for a thread, in UTF-16 units. */
 const MAX_QUEUED_CHARS = 16 * 1024 * 1024
 const MAX_QUEUED_JOBS = 1024
@@ -31,14 +28,17 @@ interface Thread {
 /** Threads that encode long text. Each does one job at a time; they start when there is a job for them. */
 export class EncodePool {
   readonly #maxThreads: number
+  readonly #stuckMs: number
   readonly #threads = new Set<Thread>()
   readonly #queue: Waiting[] = []
   #queuedChars = 0
   #nextId = 0
   #closed = false
 
-  constructor(maxThreads: number) {
+  /** @param stuckMs time after which a job counts as stuck and its thread is replaced */
+  constructor(maxThreads: number, stuckMs: number) {
     this.#maxThreads = maxThreads
+    this.#stuckMs = stuckMs
   }
 
   /** Jobs that wait for a thread. */
@@ -85,8 +85,8 @@ export class EncodePool {
       thread.running = waiting
       thread.worker.ref()
       thread.timer = setTimeout(() => {
-        void this.#drop(thread, failed(`no answer within ${STUCK_MS} ms`))
-      }, STUCK_MS)
+        void this.#drop(thread, failed(`no answer within ${this.#stuckMs} ms`))
+      }, this.#stuckMs)
       thread.worker.postMessage(waiting.job)
     }
   }

@@ -14,6 +14,9 @@ import { TokenizeMetrics, type TokenizePath } from './tokenize-metrics.ts'
 /** Time that a request may wait for its ids; then it is picked on an estimate. */
 const DEFAULT_BUDGET_MS = 400
 
+/** Time after which a thread is given up: several times what the longest text takes. */
+const STUCK_MS = 30_000
+
 /** How long a folder that could not be read is left alone. */
 const RETRY_MS = 30_000
 
@@ -70,7 +73,7 @@ export class PromptTokenizer implements Tokenizer {
       options.clock,
       this.#logger,
     )
-    this.#pool = new EncodePool(options.threads ?? 2)
+    this.#pool = new EncodePool(options.threads ?? 2, STUCK_MS)
     this.#budgetMs = options.budgetMs ?? DEFAULT_BUDGET_MS
     this.#metrics = new TokenizeMetrics(
       options.metrics,
@@ -99,9 +102,11 @@ export class PromptTokenizer implements Tokenizer {
    */
   async prepare(): Promise<void> {
     for (const folder of this.#folders.all()) {
+      const inThread = this.#pool.encode(folder, [], [])
       const tokenizer = this.#load(folder)
-      if (tokenizer instanceof ModelTokenizer) await this.#pool.encode(folder, [], [])
-      else this.#say(tokenizer, undefined)
+      const failure = await inThread
+      if (!(tokenizer instanceof ModelTokenizer)) this.#say(tokenizer, undefined)
+      else if ('code' in failure) this.#say(failure, undefined)
     }
   }
 

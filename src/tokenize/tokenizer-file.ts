@@ -7,7 +7,7 @@ import { type AddedToken, SegmentSplitter } from './segments.ts'
 /** The file that makes a folder a tokenizer's folder. */
 export const TOKENIZER_FILE = 'tokenizer.json'
 
-/** The files of a model that say how its prompts become ids; `config` is empty when there is no such file. */
+/** The folder's tokenizer_config.json; empty when there is none. @throws when it is not JSON */
 export function readTokenizerConfig(folder: string): Readonly<Record<string, unknown>> {
   let text: string
   try {

@@ -93,16 +93,6 @@ export const WRONG_FILES: readonly WrongFile[] = [
     errors: ['1:1  is larger than 1048576 bytes; split it or remove what is unused'],
   },
   {
-    what: 'no apiVersion and no kind',
-    text: 'plugins: []\n',
-    errors: [
-      '1:1  "apiVersion" is missing; add apiVersion: llm-d.ai/v1alpha1',
-      '1:1  "kind" is missing; add kind: EndpointPickerConfig',
-    ],
-    warnings: ['1:1  no scorer: every endpoint scores the same, load is not looked at'],
-    schema: true,
-  },
-  {
     what: 'another kind of object',
     text: 'apiVersion: v1\nkind: ConfigMap\nplugins: []\n',
     errors: [

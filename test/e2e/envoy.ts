@@ -56,7 +56,10 @@ export class Envoy {
       })
       const port = await eventually('Envoy listens and finds the picker healthy', async () => {
         const clusters = await (await fetch(`http://${admin}/clusters?format=json`)).text()
-        if (!clusters.includes('endpoint_picker') || clusters.includes('failed_active_health_check')) {
+        if (
+          !clusters.includes('endpoint_picker') ||
+          clusters.includes('failed_active_health_check')
+        ) {
           return undefined
         }
         const listeners = (await (await fetch(`http://${admin}/listeners?format=json`)).json()) as {

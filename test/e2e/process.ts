@@ -55,7 +55,10 @@ export class Process {
       if (this.#exit !== undefined || Date.now() > deadline) {
         throw new Error(
           `${this.#name}: no ${what}; exit code ${this.#exit ?? 'none'}\n${this.#stderr}\n` +
-            this.lines.slice(-20).map((line) => JSON.stringify(line)).join('\n'),
+            this.lines
+              .slice(-20)
+              .map((line) => JSON.stringify(line))
+              .join('\n'),
         )
       }
       await new Promise<void>((resolve) => {

@@ -137,13 +137,14 @@ describe('ext_proc server', () => {
         { host: '127.0.0.1', grpcPort: 0, grpcHealthPort: 0 },
       )
       servers.push(server)
-      const gateway = gatewayTo(server.grpcPort, insecure())
+      const gateway = gatewayTo(server.grpcPort, insecure(), 'localhost')
       await assertServes(gateway)
       assert.equal(await gateway.check(''), 'SERVING')
       assert.equal(await gatewayTo(server.grpcHealthPort).check(''), 'SERVING')
       const socket = connectTls({
         host: '127.0.0.1',
         port: server.grpcPort,
+        servername: 'localhost',
         rejectUnauthorized: false,
         ALPNProtocols: ['h2'],
       })

@@ -38,3 +38,53 @@ export function chatCases(engine: 'vllm-0.32.0' | 'vllm-0.10.0'): readonly ChatC
   const { cases } = readFixture<{ cases: readonly ChatCase[] }>('chat-tokens', `${engine}.json.gz`)
   return cases
 }
+
+/**
+ * A fresh tokenizers directory with a tokenizer in each folder that is read in a moment: one id a byte, `<s>` and `</s>`
+ * around a message, and a template of one line.
+ */
+export function byteTokenizersDir(...folders: string[]): string {
+  const directory = mkdtempSync(join(tmpdir(), 'tokenizers-'))
+  const printable = (byte: number): boolean =>
+    (byte > 32 && byte < 127) || (byte > 160 && byte !== 173 && byte < 256)
+  const vocab: Record<string, number> = {}
+  let others = 0
+  for (let byte = 0; byte < 256; byte++) {
+    vocab[String.fromCharCode(printable(byte) ? byte : 256 + others++)] = byte
+  }
+  const added = (id: number, content: string): object => ({
+    id,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  })
+  const byteLevel = {
+    type: 'ByteLevel',
+    add_prefix_space: false,
+    trim_offsets: false,
+    use_regex: false,
+  }
+  const tokenizer = {
+    version: '1.0',
+    added_tokens: [added(256, '<s>'), added(257, '</s>')],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: { type: 'BPE', vocab, merges: [] },
+  }
+  const chat_template =
+    "{% for m in messages %}<s>{{ m.role + ':' + m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>a:{% endif %}"
+  for (const folder of folders) {
+    mkdirSync(join(directory, folder))
+    writeFileSync(join(directory, folder, 'tokenizer.json'), JSON.stringify(tokenizer))
+    writeFileSync(
+      join(directory, folder, 'tokenizer_config.json'),
+      JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', chat_template }),
+    )
+  }
+  return directory
+}

@@ -10,11 +10,10 @@ import {
   type PromptTokenizerOptions,
 } from '../../src/tokenize/prompt-tokenizer.ts'
 import { TokenizerFile } from '../../src/tokenize/tokenizer-file.ts'
-import { chatCases, readFixture, tokenizersDir } from './fixtures.ts'
+import { byteTokenizersDir, chatCases, readFixture, tokenizersDir } from './fixtures.ts'
 import { clock, memoryLogger, memoryMetrics, memoryNotices, requestFor } from './services.ts'
 
 const MODEL = 'Qwen3-32B'
-const never = new AbortController().signal
 
 /** Cases whose ids depend on how the client wrote a number, which the parsed body does not tell. */
 const WHOLE_NUMBERS = [
@@ -63,7 +62,8 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
 }
 
 describe('PromptTokenizer', () => {
-  const directory = tokenizersDir(MODEL)
+  const qwen3 = tokenizersDir(MODEL)
+  const bytes = byteTokenizersDir(MODEL)
   const made: PromptTokenizer[] = []
 
   const make = (options: Partial<PromptTokenizerOptions> = {}): Made => {
@@ -71,7 +71,7 @@ describe('PromptTokenizer', () => {
     const metrics = memoryMetrics()
     const notices = memoryNotices()
     const tokenizer = new PromptTokenizer({
-      tokenizersDir: directory,
+      tokenizersDir: bytes,
       models: { baseOf: () => undefined },
       clock,
       logger,
@@ -82,18 +82,20 @@ describe('PromptTokenizer', () => {
     made.push(tokenizer)
     return { tokenizer, logger, metrics, notices }
   }
-  const shared = make({ budgetMs: 30_000 })
+  const shared = make({ tokenizersDir: qwen3, budgetMs: 30_000 })
 
   after(async () => {
     await Promise.all(made.map((tokenizer) => tokenizer.close()))
-    rmSync(directory, { recursive: true })
+    rmSync(qwen3, { recursive: true })
+    rmSync(bytes, { recursive: true })
   })
 
   const ask = async (
     prompt: Prompt | undefined,
     from = shared,
     model = MODEL,
-  ): Promise<PromptTokens> => from.tokenizer.tokenize(requestFor(model, prompt), never)
+  ): Promise<PromptTokens> =>
+    from.tokenizer.tokenize(requestFor(model, prompt), new AbortController().signal)
 
   for (const engine of ['vllm-0.32.0', 'vllm-0.10.0'] as const) {
     it(`gives the ids of ${engine} wherever it says exact`, async () => {
@@ -136,7 +138,10 @@ describe('PromptTokenizer', () => {
   })
 
   it('answers at once for short text and for text seen before', () => {
-    const outcome = shared.tokenizer.tokenize(requestFor(MODEL, chat('At once, please.')), never)
+    const outcome = shared.tokenizer.tokenize(
+      requestFor(MODEL, chat('At once, please.')),
+      new AbortController().signal,
+    )
     assert.ok(!(outcome instanceof Promise))
   })
 
@@ -147,17 +152,19 @@ describe('PromptTokenizer', () => {
     for (let turn = 0; turn < 4; turn++) {
       messages.push({ role: 'user', content: `question ${turn}` })
       const before = metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}') ?? 0
-      const body = { messages, chat_template_kwargs: { enable_thinking: false } }
-      await tokenizer.tokenize(requestFor(MODEL, { kind: 'chat', body }), never)
+      await tokenizer.tokenize(
+        requestFor(MODEL, { kind: 'chat', body: { messages } }),
+        new AbortController().signal,
+      )
       misses.push(metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}')! - before)
       messages.push({ role: 'assistant', content: `answer ${turn}` })
     }
-    // First the question, a line end, "assistant" and an empty thought; then each time an answer and a question.
-    assert.deepEqual(misses, [4, 2, 2, 2])
+    // First a question and "a:", then each time an answer and a question.
+    assert.deepEqual(misses, [2, 2, 2, 2])
   })
 
   it('encodes long text in a thread, with the same ids and without stopping the event loop', async () => {
-    const text = words(60_000, 1)
+    const text = words(10_000, 1)
     await ask(chat('warm up'))
     await ask({ kind: 'text', texts: [words(2000, 2)] })
     let longestMs = 0
@@ -173,7 +180,7 @@ describe('PromptTokenizer', () => {
     const { prompts, exact } = await ask({ kind: 'text', texts: [text] })
     watching = false
     assert.equal(exact, true)
-    const direct = new TokenizerFile(join(directory, MODEL)).encode(text, true)
+    const direct = new TokenizerFile(join(qwen3, MODEL)).encode(text, true)
     assert.deepEqual(prompts[0], direct)
     console.log(
       `      ${direct.length} tokens, longest pause ${longestMs.toFixed(1)} ms (limit 20)`,
@@ -185,7 +192,9 @@ describe('PromptTokenizer', () => {
     const { tokenizer, metrics } = make({ budgetMs: 30_000 })
     const prompt: Prompt = { kind: 'text', texts: [words(4000, 3)] }
     const all = await Promise.all(
-      Array.from({ length: 50 }, () => tokenizer.tokenize(requestFor(MODEL, prompt), never)),
+      Array.from({ length: 50 }, () =>
+        tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal),
+      ),
     )
     for (const one of all) assert.deepEqual(one, all[0])
     assert.equal(all[0]!.exact, true)
@@ -197,18 +206,21 @@ describe('PromptTokenizer', () => {
 
   it('estimates when the ids are late, and has them the next time', async () => {
     const { tokenizer, metrics } = make({ budgetMs: 1 })
-    const prompt: Prompt = { kind: 'text', texts: [words(20_000, 4)] }
-    const first = await tokenizer.tokenize(requestFor(MODEL, prompt), never)
+    const prompt: Prompt = { kind: 'text', texts: [words(5000, 4)] }
+    const first = await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)
     assert.deepEqual([first.exact, first.reason], [false, 'the ids were not there in time'])
     assert.equal(
       metrics.counts.get('epp_tokenized_requests_total{result="estimate",reason="too-slow"}'),
       1,
     )
-    await until(async () => (await tokenizer.tokenize(requestFor(MODEL, prompt), never)).exact)
+    await until(
+      async () =>
+        (await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)).exact,
+    )
   })
 
   it('estimates when the caller gives up', async () => {
-    const prompt: Prompt = { kind: 'text', texts: [words(20_000, 5)] }
+    const prompt: Prompt = { kind: 'text', texts: [words(5000, 5)] }
     const outcome = shared.tokenizer.tokenize(requestFor(MODEL, prompt), AbortSignal.abort())
     assert.equal((await outcome).exact, false)
   })
@@ -234,8 +246,8 @@ describe('PromptTokenizer', () => {
   it('estimates waiting requests when it is closed', async () => {
     const { tokenizer } = make({ budgetMs: 30_000 })
     const outcome = tokenizer.tokenize(
-      requestFor(MODEL, { kind: 'text', texts: [words(20_000, 6)] }),
-      never,
+      requestFor(MODEL, { kind: 'text', texts: [words(5000, 6)] }),
+      new AbortController().signal,
     )
     await tokenizer.close()
     assert.equal((await outcome).reason, 'the tokenizer is closed')
@@ -305,7 +317,7 @@ describe('PromptTokenizer', () => {
   }
 
   it('estimates a chat that the template refuses, without quoting it', async () => {
-    const strict = tokenizersDir(MODEL)
+    const strict = byteTokenizersDir(MODEL)
     writeFileSync(
       join(strict, MODEL, 'chat_template.jinja'),
       "{% if messages[0].role != 'user' %}{{ raise_exception('bad ' + messages[0].content) }}{% endif %}{{ messages[0].content }}",
@@ -313,9 +325,15 @@ describe('PromptTokenizer', () => {
     const { tokenizer, logger } = make({ tokenizersDir: strict })
     const of = async (role: string): Promise<PromptTokens> => {
       const body = { messages: [{ role, content: 'secret' }] }
-      return tokenizer.tokenize(requestFor(MODEL, { kind: 'chat', body }), never)
+      return tokenizer.tokenize(
+        requestFor(MODEL, { kind: 'chat', body }),
+        new AbortController().signal,
+      )
     }
-    assert.deepEqual(await of('user'), { prompts: [Int32Array.of(20474)], exact: true })
+    assert.deepEqual(await of('user'), {
+      prompts: [Int32Array.from(Buffer.from('secret'))],
+      exact: true,
+    })
     assert.equal((await of('system')).reason, 'the chat template refuses the messages')
     assert.ok(!logger.lines.join().includes('secret'))
     rmSync(strict, { recursive: true })
@@ -330,7 +348,7 @@ describe('PromptTokenizer', () => {
   it('says once that there is no tokenizer, and estimates alike for like prompts', async () => {
     const { tokenizer, logger, metrics, notices } = make({ tokenizersDir: undefined })
     const of = async (content: string): Promise<PromptTokens> =>
-      tokenizer.tokenize(requestFor(MODEL, chat(content)), never)
+      tokenizer.tokenize(requestFor(MODEL, chat(content)), new AbortController().signal)
     const [first, second] = [
       await of('Größe: one two three four'),
       await of('Größe: one two three five'),
@@ -369,7 +387,10 @@ describe('PromptTokenizer', () => {
       notices.texts.get('tokenizer:broken-tokenizer')!,
       /the tokenizer in .*m cannot be read: SyntaxError/,
     )
-    const tokens = await tokenizer.tokenize(requestFor('m', chat('hi')), never)
+    const tokens = await tokenizer.tokenize(
+      requestFor('m', chat('hi')),
+      new AbortController().signal,
+    )
     assert.equal(tokens.exact, false)
     tokenizer.configure({ folders: {}, fallbackModel: undefined, engineUrl: undefined })
     assert.equal(notices.texts.size, 0)
@@ -381,7 +402,10 @@ describe('PromptTokenizer', () => {
     await tokenizer.prepare()
     assert.match(logger.lines[0]!, /^tokenizer loaded .*"chatTemplate":true/)
     const prompt: Prompt = { kind: 'text', texts: [words(3000, 7)] }
-    assert.equal((await tokenizer.tokenize(requestFor(MODEL, prompt), never)).exact, true)
+    assert.equal(
+      (await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)).exact,
+      true,
+    )
   })
 
   it('decodes, special tokens left out', () => {

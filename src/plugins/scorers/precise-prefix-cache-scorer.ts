@@ -216,11 +216,9 @@ class PrecisePrefixCacheScorer {
     tokens: PromptTokens,
     endpoints: readonly Endpoint[],
   ): Pick<PrefixFinding, 'match' | 'source' | 'tracked'> {
-    if (!tokens.exact) {
-      return { match: this.#routed.match(request, tokens, endpoints), source: 'routed', tracked: 0 }
-    }
+    // Ids that are not the engine's simply match nothing: the tracked index may be asked with a guess.
     const match = this.#index.match(request, tokens, endpoints)
-    const blind = endpoints.map((endpoint) => !this.#index.tracks(endpoint))
+    const blind = endpoints.map((endpoint) => !tokens.exact || !this.#index.tracks(endpoint))
     const tracked = blind.filter((isBlind) => !isBlind).length
     if (tracked === endpoints.length) return { match, source: 'tracked', tracked }
     const estimate = this.#routed.match(request, tokens, endpoints)

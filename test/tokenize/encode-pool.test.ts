@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { EncodePool } from '../../src/tokenize/encode-pool.ts'
+import { byteTokenizersDir } from './fixtures.ts'
+
+describe('EncodePool', () => {
+  const directory = byteTokenizersDir('m')
+  const folder = join(directory, 'm')
+  const pools: EncodePool[] = []
+  const make = (threads: number, stuckMs = 30_000): EncodePool => {
+    const pool = new EncodePool(threads, stuckMs)
+    pools.push(pool)
+    return pool
+  }
+  after(async () => {
+    await Promise.all(pools.map((pool) => pool.close()))
+    rmSync(directory, { recursive: true })
+  })
+
+  it('encodes pieces in order', async () => {
+    const ids = await make(1).encode(folder, ['ab', 'c'], [true, false])
+    assert.deepEqual(ids, [Int32Array.of(97, 98), Int32Array.of(99)])
+  })
+
+  it('says what failed in the thread, which goes on', async () => {
+    const pool = make(1)
+    const failure = await pool.encode(join(directory, 'missing'), ['a'], [true])
+    assert.ok('code' in failure && failure.code === 'worker-failed')
+    assert.match(failure.text, /ENOENT/)
+    assert.deepEqual(await pool.encode(folder, ['a'], [true]), [Int32Array.of(97)])
+  })
+
+  it('gives more jobs than threads to the next free thread', async () => {
+    const pool = make(2)
+    const texts = Array.from({ length: 20 }, (_, i) => `text ${i}`)
+    const all = await Promise.all(texts.map((text) => pool.encode(folder, [text], [true])))
+    assert.deepEqual(
+      all,
+      texts.map((text) => [Int32Array.from(Buffer.from(text))]),
+    )
+  })
+
+  it('replaces a thread that does not answer', async () => {
+    const pool = make(1, 1)
+    const stuck = await pool.encode(folder, ['x '.repeat(2_000_000)], [true])
+    assert.ok('code' in stuck)
+    assert.equal(stuck.text, "the tokenizer's thread failed: no answer within 1 ms")
+    assert.equal(pool.queued, 0)
+  })
+
+  it('answers all that waits when it is closed, and nothing afterwards', async () => {
+    const pool = make(1)
+    const waiting = [1, 2, 3].map(() => pool.encode(folder, ['x '.repeat(500_000)], [true]))
+    await pool.close()
+    const late = pool.encode(folder, ['a'], [true])
+    for (const outcome of await Promise.all([...waiting, late])) {
+      assert.ok('code' in outcome && outcome.code === 'closed')
+    }
+  })
+})
