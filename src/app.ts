@@ -49,7 +49,7 @@ import {
   type PrecisePrefixCacheParams,
   tokenProcessorOf,
 } from './plugins/scorers/precise-prefix-cache-scorer.ts'
-import { GieMetrics } from './telemetry/gie-metrics.ts'
+import { FieldMetrics } from './telemetry/field-metrics.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
@@ -244,7 +244,7 @@ async function startParts(
     .provide(ROUTED_PREFIX_INDEX, {}, () => routed)
 
   const decisions = new DecisionLog(DECISIONS_KEPT)
-  const gie = new GieMetrics(metrics, endpoints, 'default')
+  const field = new FieldMetrics(metrics, endpoints, 'default', config.metricsCompat)
   const observe = (name: string, plugin: Observer) => ({
     name,
     plugin,
@@ -262,10 +262,10 @@ async function startParts(
       decisions,
       requestLog: new RequestLog(logger, options.requestLog),
       observers: [
-        observe('gie-metrics', gie),
+        observe('field-metrics', field),
         observe('prediction-metrics', new PredictionMetrics(metrics)),
       ],
-      refused: (code) => gie.refused(code),
+      refused: (code) => field.refused(code),
     },
     { requestTimeoutMs: options.requestTimeout, responses: options.responses },
     build(1, config),

@@ -78,7 +78,7 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
         }
         const end = endOfString(piece, at, key)
         if (end < 0) {
-          escaped = false
+          escaped = isEscaped(piece, at, piece.length)
           at = piece.length
           continue
         }

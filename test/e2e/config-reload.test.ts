@@ -92,6 +92,7 @@ describe('a configuration edited behind a real Envoy', function () {
   let epp: Epp
   let envoy: Envoy
   let requests = 0
+  let running: { stop(): Promise<unknown> } | undefined
 
   /** Replaces a file as editors do: at once. */
   const write = (path: string, text: string) => {
@@ -139,7 +140,7 @@ describe('a configuration edited behind a real Envoy', function () {
       }
     }
     const workers = Array.from({ length: WORKERS }, work)
-    return {
+    const load = {
       count: () => sent.length,
       async stop() {
         stopped = true
@@ -147,6 +148,8 @@ describe('a configuration edited behind a real Envoy', function () {
         return sent
       },
     }
+    running = load
+    return load
   }
   type Load = ReturnType<typeof startLoad>
 
@@ -234,6 +237,9 @@ describe('a configuration edited behind a real Envoy', function () {
     for (const engine of engines) await engine.stop()
     rmSync(folder, { recursive: true, force: true })
   })
+
+  // A test that failed has not stopped its load.
+  afterEach(() => running?.stop())
 
   it('swaps two weights under load: the next winner changes and no request is lost', async () => {
     const load = startLoad()

@@ -91,6 +91,15 @@ describe('ProcessingRequest', () => {
     )
   })
 
+  it('reads a raw value that stands before the text', () => {
+    const header = Buffer.from('\x1a\x03raw\x12\x04text\x0a\x01k', 'latin1')
+    const map = Buffer.concat([Buffer.from([0x0a, header.length]), header])
+    const headers = Buffer.concat([Buffer.from([0x0a, map.length]), map])
+    const request = new ProcessingRequest()
+    assert.ok(request.read(Buffer.concat([Buffer.from([0x12, headers.length]), headers])))
+    assert.deepEqual([...request.headers()!], [['k', 'raw']])
+  })
+
   it('reads the modes of the bodies, and that none are told', () => {
     const told = read({ ...requestBody('x'), protocolConfig: { requestBodyMode: 'BUFFERED' } })
     assert.deepEqual([told.hasModes, told.requestBodyMode, told.responseBodyMode], [true, 2, 0])

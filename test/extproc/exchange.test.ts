@@ -672,6 +672,18 @@ describe('ext_proc exchange in other modes', () => {
     assert.deepEqual(router.last.ends, ['not-watched'])
   })
 
+  it('STREAMED: a second end of the body is not answered', async () => {
+    router.watchResponse = false
+    const call = gateway.open().send(requestHeaders({}, config('STREAMED')))
+    await call.next()
+    router.watchResponse = true
+    call.send(requestBody('a', true), requestBody('', true), requestTrailers())
+    assert.deepEqual(
+      (await call.rest()).map(({ response }) => response),
+      ['requestBody'],
+    )
+  })
+
   it('NONE: routed on the headers; the end of the stream after the response’s is its end', async () => {
     const call = gateway.open().send(requestHeaders({}, config('NONE')))
     assert.equal(setHeaders(await call.next())[DESTINATION], '192.168.1.2:8000')
@@ -739,6 +751,23 @@ describe('ext_proc limits', () => {
     const served = gateway.open().send(requestHeaders(), requestBody(BODY, true))
     assert.equal(bodyOf(await served.untilEnd('requestBody'), 'requestBody').toString(), BODY)
     served.cancel()
+  })
+
+  it('a body whose answer nobody reads is let go with the stream', async () => {
+    await start()
+    const call = gateway.open()
+    call.pause()
+    const body = Buffer.from(JSON.stringify({ model: 'm', prompt: 'x'.repeat(30_000_000) }))
+    call.send(requestHeaders())
+    for (let at = 0; at < body.length; at += 1_000_000)
+      call.send(requestBody(body.subarray(at, at + 1_000_000)))
+    call.send(requestBody('', true))
+    await until(
+      () => metrics.value('epp_extproc_exchanges_total{outcome=routed}') === 1,
+      'it is routed',
+    )
+    assert.equal(metrics.value('epp_extproc_buffered_bytes'), body.length)
+    call.cancel()
   })
 
   it('headers over the limit are answered 400', async () => {
