@@ -55,6 +55,7 @@ import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
 import { PredictionMetrics } from './telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from './tokenize/prompt-tokenizer.ts'
+import { version } from './version.ts'
 
 /** The profile that is used when none is given. */
 export const DEFAULT_CONFIG_FILE = fileURLToPath(
@@ -332,7 +333,7 @@ async function startParts(
     kvEvents: cache.zmq.boundAddress,
     endpoints: endpoints.list().length,
     config: options.configText === undefined ? file : '--config-text',
-    version: process.env.npm_package_version,
+    version,
   })
   return { ports, router: director }
 }

@@ -34,8 +34,8 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   const envoyBinary = findEnvoy(flags.envoy)
   const quiet = createLogger({
     format: 'text',
-    level: 'warn',
-    write: (line) => process.stdout.write(line),
+    level: 'error',
+    write: (line) => process.stderr.write(line),
     epochMs: Date.now,
   })
   const stack: (() => unknown)[] = []

@@ -1,15 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { version } from '../version.ts'
 import { addCheckCommand } from './check.ts'
 import { addDemoCommand } from './demo.ts'
 import { addPluginsCommand } from './plugins.ts'
 import { runServe } from './serve.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
-
-const { version } = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string }
 
 /** The command line: `serve` when no command is named. */
 export function createProgram(): Command {

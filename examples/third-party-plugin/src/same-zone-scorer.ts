@@ -21,9 +21,7 @@ export default definePlugin({
   create: ({ header, label }) => ({
     score(request, endpoints) {
       const zone = request.headers.get(header)
-      return endpoints.map(({ labels }) =>
-        Number(zone === undefined || labels.get(label) === zone),
-      )
+      return endpoints.map(({ labels }) => Number(zone === undefined || labels.get(label) === zone))
     },
   }),
 })
