@@ -20,7 +20,9 @@ export function notices(): string {
     packages: Record<string, Locked>
   }
   const sections = Object.entries(lock.packages)
-    .filter(([path, each]) => path !== '' && !each.dev && !each.devOptional && !each.os && !each.link)
+    .filter(
+      ([path, each]) => path !== '' && !each.dev && !each.devOptional && !each.os && !each.link,
+    )
     .map(([path, { version, license }]) => {
       const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
       return `${name} ${version} (${license ?? 'see below'})\n\n${licenceText(join(root, path))}`
