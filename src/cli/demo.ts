@@ -4,10 +4,8 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { App } from '../app.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import { simEngineOptions } from '../sim/options.ts'
-import { type RunningSimEngine, startSimEngine } from '../sim-engine.ts'
 import { createLogger } from '../telemetry/logger.ts'
 
 const MODEL = 'Qwen3-32B'
@@ -32,6 +30,10 @@ export function addDemoCommand(program: Command): void {
 
 async function runDemo(flags: DemoFlags): Promise<void> {
   const envoyBinary = findEnvoy(flags.envoy)
+  const [{ App }, { startSimEngine }] = await Promise.all([
+    import('../app.ts'),
+    import('../sim-engine.ts'),
+  ])
   const quiet = createLogger({
     format: 'text',
     level: 'error',
@@ -46,10 +48,7 @@ async function runDemo(flags: DemoFlags): Promise<void> {
     })
     stack.push(() => app.close())
     for (const port of ENGINE_PORTS) {
-      const engine: RunningSimEngine = await startSimEngine(
-        demoEngine(port, flags.tokenizersDir),
-        quiet,
-      )
+      const engine = await startSimEngine(demoEngine(port, flags.tokenizersDir), quiet)
       stack.push(() => engine.close())
     }
     const envoy = startEnvoy(envoyBinary, app.ports.grpc)

@@ -3,11 +3,10 @@ import { version } from '../version.ts'
 import { addCheckCommand } from './check.ts'
 import { addDemoCommand } from './demo.ts'
 import { addPluginsCommand } from './plugins.ts'
-import { runServe } from './serve.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
 
-/** The command line: `serve` when no command is named. */
+/** The command line: `serve` when no command is named. Commands load what they need when they run, so that help is quick. */
 export function createProgram(): Command {
   const program = new Command('epp')
     .description('Picks the model server for every LLM inference request.')
@@ -24,7 +23,10 @@ export function createProgram(): Command {
         '\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT.\n\nExample:\n' +
           '  epp serve --endpoint 10.0.0.5:8000 --endpoint 10.0.0.6:8000 --tokenizers-dir ./tokenizers',
       ),
-  ).action((values: Record<string, unknown>) => runServe(serveOptions(values)))
+  ).action(async (values: Record<string, unknown>) => {
+    const { runServe } = await import('./serve.ts')
+    await runServe(serveOptions(values))
+  })
   addCheckCommand(program)
   addPluginsCommand(program)
   addSimEngineCommand(program)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ServeOptions } from '../app.ts'
 import { durationMs } from '../framework/duration.ts'
+import { SchedulerError } from '../framework/errors.ts'
 import type { RequestLogMode } from '../framework/request-log.ts'
 
 const DEFAULT_KV_PORT = 5557
@@ -84,11 +85,30 @@ export function serveOptions(values: Record<string, unknown>): ServeOptions {
     ...(rest as unknown as Omit<ServeOptions, 'endpoints' | 'logLevel' | 'adminToken'>),
     endpoints: (endpoint as readonly string[] | undefined) ?? [],
     logLevel: Number(verbosity) >= 4 ? 'debug' : 'info',
-    adminToken:
-      adminTokenFile === undefined
-        ? undefined
-        : readFileSync(String(adminTokenFile), 'utf8').trim(),
+    adminToken: adminTokenFile === undefined ? undefined : readToken(String(adminTokenFile)),
   }
+}
+
+/** @throws {SchedulerError} START_FAILED when it cannot be read or is empty */
+function readToken(file: string): string {
+  let token: string
+  try {
+    token = readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    const reason = (cause as Error).message
+    throw new SchedulerError(
+      'START_FAILED',
+      `--admin-token-file ${file} cannot be read: ${reason}`,
+      {
+        cause,
+      },
+    )
+  }
+  if (token !== '') return token
+  throw new SchedulerError(
+    'START_FAILED',
+    `--admin-token-file ${file} is empty; write a token of your choice into it`,
+  )
 }
 
 function port(text: string): number {

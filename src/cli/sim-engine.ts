@@ -1,6 +1,5 @@
 import { type Command, Option } from 'commander'
 import { SIM_ENGINE_FLAGS, simEngineOptions } from '../sim/options.ts'
-import { startSimEngine } from '../sim-engine.ts'
 import { createLogger, type LogFormat } from '../telemetry/logger.ts'
 
 type Flags = Readonly<Record<string, string | readonly string[] | undefined>>
@@ -26,6 +25,7 @@ export function addSimEngineCommand(program: Command): void {
         write: (line) => process.stdout.write(line),
         epochMs: Date.now,
       })
+      const { startSimEngine } = await import('../sim-engine.ts')
       const engine = await startSimEngine(simEngineOptions(flags, process.env), logger)
       logger.info('Engine serving', { port: engine.port })
       await new Promise<void>((resolve) => {

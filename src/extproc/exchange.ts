@@ -35,6 +35,10 @@ type Phase =
   /** Over: nothing is sent any more, and nothing that comes matters. */
   | 'closed'
 
+/** As many pieces of a body become one where they are small on average. */
+const MERGED_PIECES = 256
+const SMALL_PIECE_BYTES = 1024
+
 /** Read one at a time and synchronously, hence shared by all exchanges. */
 const message = new ProcessingRequest()
 
@@ -62,6 +66,8 @@ export class Exchange {
   #responseMode: number = BODY_MODE.fullDuplexStreamed
   #headers: ReadonlyMap<string, string> = new Map()
   #pieces: Uint8Array[] = []
+  /** The last of `#pieces`, which have not been looked at for being many and small. */
+  #loosePieces = 0
   #bodyBytes = 0
   /** Counted in the shared sum until the body has been handed on. */
   #heldBytes = 0
@@ -74,6 +80,8 @@ export class Exchange {
   /** Streamed body messages that came before the headers could be answered. */
   #owedBodyAnswers = 0
   #routed: Routed | undefined
+  /** False once the request has been ended for want of anybody who watches its response. */
+  #watched = true
   #sawResponse = false
   /** Response bytes that wait for the next flush. */
   #responsePieces: Uint8Array[] = []
@@ -207,7 +215,7 @@ export class Exchange {
       return this.#route()
     }
     if (Number(headers.get('content-length')) > maxBodyBytes) return this.#bodyTooLarge()
-    if (this.#isFullDuplex) return
+    if (isFullDuplex(this.#requestMode)) return
     if (this.#isBuffered) {
       this.#stream.send(EMPTY_REQUEST_HEADERS)
       return
@@ -221,7 +229,7 @@ export class Exchange {
     if (this.#requestEnded) return
     this.#sawBody = true
     this.#requestEnded = message.endOfStream
-    if (!this.#isFullDuplex && !this.#isBuffered) {
+    if (!isFullDuplex(this.#requestMode) && !this.#isBuffered) {
       if (this.#phase === 'routing') this.#owedBodyAnswers++
       else this.#stream.send(EMPTY_REQUEST_BODY)
       return this.#endIfUnwatched()
@@ -237,9 +245,20 @@ export class Exchange {
       }
       this.#heldBytes += body.length
       this.#shared.bufferedBytes += body.length
-      this.#pieces.push(body)
+      this.#keep(body)
     }
     if (message.endOfStream || this.#isBuffered) this.#route()
+  }
+
+  /** A client may send its body in bytes, and each piece takes a few hundred bytes more than its own. */
+  #keep(body: Uint8Array): void {
+    this.#pieces.push(body)
+    if (++this.#loosePieces < MERGED_PIECES) return
+    this.#loosePieces = 0
+    const last = this.#pieces.slice(-MERGED_PIECES)
+    if (last.reduce((sum, { length }) => sum + length, 0) > MERGED_PIECES * SMALL_PIECE_BYTES)
+      return
+    this.#pieces.splice(-MERGED_PIECES, MERGED_PIECES, Buffer.concat(last))
   }
 
   #requestTrailers() {
@@ -295,7 +314,7 @@ export class Exchange {
   #requestAnswers(routed: Routed): Buffer[] {
     if (this.#isBuffered && !this.#requestEndedInHeaders) return this.#bufferedAnswers(routed)
     const answers = [destinationAnswer(ANSWER.requestHeaders, routed)]
-    if (this.#isFullDuplex && !this.#requestEndedInHeaders) {
+    if (isFullDuplex(this.#requestMode) && !this.#requestEndedInHeaders) {
       const ends = !this.#sawTrailers
       answers.push(...streamedBodyAnswers(ANSWER.requestBody, routed.body, ends))
     }
@@ -322,8 +341,10 @@ export class Exchange {
     const headers = message.headers()
     if (headers === undefined) return this.#malformed('the headers of the message do not decode')
     this.#sawResponse = true
-    const status = Number(headers.get(':status'))
-    this.#routed.responseHeaders(Number.isInteger(status) ? status : undefined, headers)
+    if (this.#watched) {
+      const status = Number(headers.get(':status'))
+      this.#routed.responseHeaders(Number.isInteger(status) ? status : undefined, headers)
+    }
     if (message.endOfStream) {
       this.#stream.send(EMPTY_RESPONSE_HEADERS)
       return this.#completed()
@@ -335,11 +356,8 @@ export class Exchange {
   #responseBody() {
     if (!this.#routed || this.#responseEnded) return
     const body = message.body()
-    if (body.length > 0) this.#routed.responseBody(body)
-    if (
-      this.#responseMode !== BODY_MODE.fullDuplexStreamed &&
-      this.#responseMode !== BODY_MODE.grpc
-    ) {
+    if (body.length > 0 && this.#watched) this.#routed.responseBody(body)
+    if (!isFullDuplex(this.#responseMode)) {
       this.flush()
       this.#stream.send(EMPTY_RESPONSE_BODY)
       if (message.endOfStream) this.#completed()
@@ -363,18 +381,25 @@ export class Exchange {
     this.#shared.flushSoon(this)
   }
 
-  /** Steps out after the request phase when nothing needs the response: Envoy then sends none of it. */
+  /**
+   * Ends the request after the request phase when nothing needs the response.
+   *
+   * The stream ends as well where that is safe. A full duplex response is not: what Envoy has sent here before it learns
+   * of the end is lost to the client, and http2 in Node sends the end (the trailers) a turn of the event loop after the
+   * last message, time enough for a fast answer. Such a response is passed on unseen.
+   */
   #endIfUnwatched() {
-    const routed = this.#routed
-    if (routed === undefined || routed.watchResponse || this.#phase !== 'routed') return
+    if (!this.#watched || !this.#routed || this.#routed.watchResponse) return
     if (this.#requestMode !== BODY_MODE.none && !this.#requestEnded) return
-    routed.end('not-watched')
+    this.#routed.end('not-watched')
+    this.#watched = false
+    if (isFullDuplex(this.#responseMode)) return
     this.#close()
     this.#stream.end()
   }
 
   #completed() {
-    this.#routed?.end('completed')
+    if (this.#watched) this.#routed?.end('completed')
     this.#close()
     this.#stream.end()
   }
@@ -388,8 +413,8 @@ export class Exchange {
 
   #gone(): void {
     if (this.#phase === 'closed') return
-    if (this.#routed) this.#routed.end(this.#endReason())
-    else this.#shared.abandoned.inc()
+    if (!this.#routed) this.#shared.abandoned.inc()
+    else if (this.#watched) this.#routed.end(this.#endReason())
     this.#close()
   }
 
@@ -425,7 +450,7 @@ export class Exchange {
       `extproc-malformed-${details}`,
       `${details}: the stream was refused; is it Envoy's ext_proc that calls this port?`,
     )
-    this.#routed?.end('aborted')
+    if (this.#watched) this.#routed?.end('aborted')
     this.#close()
     this.#stream.refuse(details)
   }
@@ -439,7 +464,7 @@ export class Exchange {
       error: String(error),
       stack: error instanceof Error ? error.stack : undefined,
     })
-    this.#routed.end('aborted')
+    if (this.#watched) this.#routed.end('aborted')
     this.#close()
     this.#stream.end()
   }
@@ -461,17 +486,15 @@ export class Exchange {
     this.#heldBytes = 0
   }
 
-  get #isFullDuplex(): boolean {
-    return (
-      this.#requestMode === BODY_MODE.fullDuplexStreamed || this.#requestMode === BODY_MODE.grpc
-    )
-  }
-
   get #isBuffered(): boolean {
     return (
       this.#requestMode === BODY_MODE.buffered || this.#requestMode === BODY_MODE.bufferedPartial
     )
   }
+}
+
+function isFullDuplex(mode: number): boolean {
+  return mode === BODY_MODE.fullDuplexStreamed || mode === BODY_MODE.grpc
 }
 
 function mebibytes(bytes: number): string {

@@ -1,4 +1,3 @@
-import type { ServerHttp2Stream } from 'node:http2'
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { ServerInterceptingCall, status } from '@grpc/grpc-js'
 import type { Stream } from './exchange.ts'
@@ -84,21 +83,4 @@ export class ProcessCall extends ServerInterceptingCall implements Stream {
     }
     this.#reading = false
   }
-}
-
-const RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
-const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
-const raised = new WeakSet<object>()
-
-/**
- * Raises the HTTP/2 receive windows of the call's connection, once per connection: with the protocol's 64 KiB a long
- * prompt waits for a round trip each 64 KiB. grpc-js has an option for it on the client only, hence the look at the
- * stream behind the call; where there is none the windows stay as they are.
- */
-export function raiseReceiveWindows(call: ServerInterceptingCallInterface): void {
-  const session = (call as { readonly stream?: ServerHttp2Stream }).stream?.session
-  if (!session || raised.has(session)) return
-  raised.add(session)
-  session.settings({ initialWindowSize: RECEIVE_WINDOW_BYTES })
-  session.setLocalWindowSize(CONNECTION_WINDOW_BYTES)
 }

@@ -2,13 +2,14 @@ import type { ServerCredentials, ServerInterceptor, ServiceDefinition } from '@g
 import { Server, ServerInterceptingCall, setLogger } from '@grpc/grpc-js'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Logger, Metrics, Router } from '../framework/services.ts'
+import { tendConnection } from './connections.ts'
 import type { TlsOptions } from './credentials.ts'
 import { serverCredentials } from './credentials.ts'
 import type { ExchangeLimits } from './exchanges.ts'
 import { Exchanges } from './exchanges.ts'
 import type { Health } from './health.ts'
 import { healthHandlers, healthService } from './health.ts'
-import { ProcessCall, raiseReceiveWindows } from './process-call.ts'
+import { ProcessCall } from './process-call.ts'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -144,7 +145,7 @@ function logThrough(logger: Logger): void {
 function processing(exchanges: Exchanges): ServerInterceptor {
   return (method, call) => {
     if (method.path !== PROCESS_PATH) return new ServerInterceptingCall(call)
-    raiseReceiveWindows(call)
+    tendConnection(call)
     return new ProcessCall(call, exchanges)
   }
 }

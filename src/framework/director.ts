@@ -31,6 +31,9 @@ import {
   type Router,
 } from './services.ts'
 
+/** A model's name is kept: in decisions, in the labels of metrics. */
+const MAX_MODEL_CHARACTERS = 1024
+
 export interface DirectorServices {
   readonly clock: Clock
   readonly metrics: Metrics
@@ -247,7 +250,10 @@ export class Director implements Router, Disposable {
             maxOutputTokens: undefined,
           }
         : this.#services.openAi.parse(path, headers, body)
-    const rewrite = MODEL_REWRITE_HEADERS.map((name) => headers.get(name)).find((name) => name)
+    const rewriteHeader = MODEL_REWRITE_HEADERS.find((name) => headers.get(name))
+    const rewrite = rewriteHeader && headers.get(rewriteHeader)
+    checkModel('"model"', parsed.model)
+    if (rewriteHeader && rewrite) checkModel(`the header ${rewriteHeader}`, rewrite)
     if (parsed.model === '' && parsed.prompt !== undefined) {
       throw new SchedulerError(
         'MODEL_MISSING',
@@ -328,6 +334,12 @@ export class Director implements Router, Disposable {
       for (const exchange of open) if (exchange.startedMs < oldestMs) exchange.end('timeout')
     }
   }
+}
+
+function checkModel(where: string, model: string): void {
+  if (model.length <= MAX_MODEL_CHARACTERS) return
+  const text = `${where} is longer than ${MAX_MODEL_CHARACTERS} characters; name a model`
+  throw new SchedulerError('BAD_REQUEST', text)
 }
 
 function activate(generation: Generation): void {

@@ -359,7 +359,8 @@ function readSequence(bytes: Uint8Array): number {
   return view.getUint32(0) * 0x1_0000_0000 + view.getUint32(4)
 }
 
-/** A topic as it may be shown: what a stranger sends is cut. */
+/** A topic as it may be shown: what a stranger sends is cut, and its control characters are replaced. */
 function shown(topic: string): string {
-  return topic.length <= MAX_SHOWN_TOPIC ? topic : `${topic.slice(0, MAX_SHOWN_TOPIC)}…`
+  const cut = topic.length <= MAX_SHOWN_TOPIC ? topic : `${topic.slice(0, MAX_SHOWN_TOPIC)}…`
+  return cut.replaceAll(/[\p{Cc}\u2028\u2029]/gu, '�')
 }

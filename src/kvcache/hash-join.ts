@@ -1,9 +1,17 @@
 import type { MemoryBudget } from './memory-budget.ts'
 
 const PARTITIONS = 16
+const PARTITION_SHIFT = 28
 const FIRST_ENTRIES = 8
 // Engine hash (lo, hi), our key (lo, hi), references. Keys are never (0, 0), so that marks an empty entry.
 const INTS = 5
+
+/** Spreads what engines give, which may be small numbers, over 32 bits. */
+function mix(lo: number, hi: number): number {
+  let h = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b), 0x9e3779b1)
+  h ^= h >>> 15
+  return Math.imul(h, 0xc2b2ae35)
+}
 
 /**
  * Joins one engine's block hashes to our keys, and counts how often each hash is held. Bytes come from the budget;
@@ -28,7 +36,7 @@ export class HashJoin {
 
   /** Looks a hash up; true leaves its key in `keyLo` and `keyHi`. */
   get(lo: number, hi: number): boolean {
-    const table = this.#tables[hi & (PARTITIONS - 1)]
+    const table = this.#tables[mix(lo, hi) >>> PARTITION_SHIFT]
     if (table === undefined) return false
     const at = this.#find(table, lo, hi)
     this.keyLo = table[at + 2]!
@@ -38,7 +46,7 @@ export class HashJoin {
 
   /** Adds one reference; a hash that is known keeps its key. False without memory for a new one. */
   add(lo: number, hi: number, keyLo: number, keyHi: number): boolean {
-    const partition = hi & (PARTITIONS - 1)
+    const partition = mix(lo, hi) >>> PARTITION_SHIFT
     let table = this.#tables[partition]
     if (table === undefined) {
       table = this.#grow(partition, FIRST_ENTRIES)
@@ -67,7 +75,7 @@ export class HashJoin {
 
   /** Takes one reference away, and the hash with the last. */
   drop(lo: number, hi: number): void {
-    const partition = hi & (PARTITIONS - 1)
+    const partition = mix(lo, hi) >>> PARTITION_SHIFT
     const table = this.#tables[partition]
     if (table === undefined) return
     let hole = this.#find(table, lo, hi)
@@ -80,7 +88,7 @@ export class HashJoin {
     for (;;) {
       at = at + INTS === length ? 0 : at + INTS
       if ((table[at + 2]! | table[at + 3]!) === 0) break
-      const home = this.#home(table, table[at]!)
+      const home = this.#home(table, table[at]!, table[at + 1]!)
       const fromHome = at >= home ? at - home : at - home + length
       const fromHole = at >= hole ? at - hole : at - hole + length
       if (fromHome >= fromHole) {
@@ -101,14 +109,12 @@ export class HashJoin {
     this.#size = 0
   }
 
-  #home(table: Int32Array, lo: number): number {
-    // The low bits of an engine's hash are as good as any; the middle ones tell signed small numbers apart too.
-    const entries = table.length / INTS
-    return ((Math.imul(lo, 0x9e3779b1) >>> 8) & (entries - 1)) * INTS
+  #home(table: Int32Array, lo: number, hi: number): number {
+    return (mix(lo, hi) & (table.length / INTS - 1)) * INTS
   }
 
   #find(table: Int32Array, lo: number, hi: number): number {
-    let at = this.#home(table, lo)
+    let at = this.#home(table, lo, hi)
     for (;;) {
       if ((table[at + 2]! | table[at + 3]!) === 0) return at
       if (table[at] === lo && table[at + 1] === hi) return at

@@ -283,6 +283,8 @@ export class SegmentIndex {
     const next = this.#next
     const groups = this.#groups
     const chunkPages = this.#chunkPages
+    const keyPages = this.#keyPages
+    const metaPages = this.#metaPages
     for (let f = 0; f < this.#foundCount; f++) matched[found[f]!] = 0
     if (this.#hasAdjusted) this.#clearAdjusted()
     let foundCount = 0
@@ -293,15 +295,35 @@ export class SegmentIndex {
       const q = (from + i) << 1
       const lo = keys[q]!
       const hi = keys[q + 1]!
-      const slot = hint !== 0 && this.#holds(hint, lo, hi) ? hint : this.#find(lo, hi)
-      if (slot === 0) break
-      const base = this.#base(slot)
+      let slot = 0
+      let base = hint
+      let state = 0
+      if (hint !== 0 && this.#holds(hint, lo, hi)) {
+        // A hint is the first slot of a segment, unless that one is gone and its memory is cut otherwise.
+        slot = hint
+        state =
+          metaPages[hint >>> PAGE_SLOTS_LOG2]![
+            ((hint & PAGE_SLOT_MASK) >>> 2) * META_INTS + META_STATE
+          ]!
+      }
+      if (state === 0) {
+        if (slot === 0) slot = this.#find(lo, hi)
+        if (slot === 0) break
+        base = this.#base(slot)
+      }
       const offset = slot - base
-      const page = this.#metaPages[base >>> PAGE_SLOTS_LOG2]!
+      const page = metaPages[base >>> PAGE_SLOTS_LOG2]!
       const m = ((base & PAGE_SLOT_MASK) >>> 2) * META_INTS
-      const state = page[m + META_STATE]!
+      state = page[m + META_STATE]!
       const length = state & LENGTH_MASK
-      const run = this.#commonRun(slot, keys, from + i, count - i)
+      let run = length - offset
+      if (run > count - i) run = count - i
+      const keyPage = keyPages[slot >>> PAGE_SLOTS_LOG2]!
+      const k = ((slot & PAGE_SLOT_MASK) + run - 1) << 1
+      const l = q + ((run - 1) << 1)
+      if (keyPage[k] !== keys[l] || keyPage[k + 1] !== keys[l + 1]) {
+        run = this.#commonRun(slot, keys, from + i, run)
+      }
       if (state >>> FLAGS_SHIFT === 1) {
         const needed = allOf(run) | 0
         let chunk = page[m]!

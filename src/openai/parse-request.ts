@@ -2,10 +2,14 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Prompt } from '../framework/request.ts'
 import type { ParsedRequest } from '../framework/services.ts'
+import { exceedsJsonBounds, MAX_JSON_CONTAINERS, MAX_JSON_MEMBERS } from './json-bounds.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
 const MAX_TOKEN_ID = 0x7fffffff
+
+/** Prompts of one request that are looked at; those after them do not change the pick. */
+const MAX_PROMPTS = 1024
 
 /**
  * Reads what routing needs from a request's JSON body.
@@ -40,6 +44,11 @@ function endpointOf(path: string): Api {
 function parseObject(body: readonly Uint8Array[]): Json {
   const bytes = body.length === 1 ? asBuffer(body[0]!) : Buffer.concat(body)
   if (bytes.length === 0) throw bad('the request body is empty; send a JSON object')
+  if (exceedsJsonBounds(bytes)) {
+    throw bad(
+      `the request body holds more than ${MAX_JSON_CONTAINERS} objects and arrays or ${MAX_JSON_MEMBERS} values; send fewer`,
+    )
+  }
   const parsed = parseText(textOf(bytes))
   if (!isObject(parsed)) throw bad(`the request body must be a JSON object, got ${kindOf(parsed)}`)
   return parsed
@@ -113,7 +122,8 @@ function textOrTokens(field: string, value: unknown): Prompt {
   if (first === undefined) throw bad(`"${field}" is empty; ${EXPECTED}`)
   if (typeof first === 'string') return { kind: 'text', texts: strings(field, value) }
   if (Array.isArray(first)) {
-    return { kind: 'tokens', prompts: value.map((ids, i) => tokenIds(`${field}[${i}]`, ids)) }
+    const prompts = value.slice(0, MAX_PROMPTS).map((ids, i) => tokenIds(`${field}[${i}]`, ids))
+    return { kind: 'tokens', prompts }
   }
   return { kind: 'tokens', prompts: [tokenIds(field, value)] }
 }
@@ -121,7 +131,7 @@ function textOrTokens(field: string, value: unknown): Prompt {
 const EXPECTED = 'send a string, an array of strings, token ids, or arrays of token ids'
 
 function strings(field: string, values: readonly unknown[]): string[] {
-  return values.map((value, i) => {
+  return values.slice(0, MAX_PROMPTS).map((value, i) => {
     if (typeof value !== 'string') {
       throw bad(`"${field}[${i}]" must be a string as "${field}[0]" is, got ${kindOf(value)}`)
     }

@@ -2,7 +2,7 @@ import type { Endpoint } from '../framework/endpoint.ts'
 import type { ErrorCode } from '../framework/errors.ts'
 import type { Observer, Outcome } from '../framework/plugin.ts'
 import type { InferenceRequest } from '../framework/request.ts'
-import type { Endpoints, Metrics } from '../framework/services.ts'
+import type { Counter, Endpoints, Histogram, Metrics } from '../framework/services.ts'
 
 const DURATION_SECONDS = [
   0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45,
@@ -110,11 +110,29 @@ const LLM_D_FAMILY: Family = {
   },
 }
 
+/** The histograms of a request: help and buckets by the name that a family gives them. */
+const HISTOGRAMS = {
+  requestBytes: ['Request body bytes.', BYTES],
+  responseBytes: ['Response body bytes.', BYTES],
+  durationSeconds: ['From the pick to the end.', DURATION_SECONDS],
+  firstByteSeconds: ['From the pick to the first byte of the response body.', DURATION_SECONDS],
+  perTokenSeconds: ['Duration over generated tokens.', PER_TOKEN_SECONDS],
+  inputTokens: ['Prompt tokens.', TOKENS],
+  outputTokens: ['Generated tokens.', TOKENS],
+  cachedTokens: ["Prompt tokens from the engine's prefix cache.", TOKENS],
+} as const satisfies Partial<Record<keyof Family, readonly [string, readonly number[]]>>
+
+type HistogramName = keyof typeof HISTOGRAMS
+
+/** Requests with the same labels, whose series are kept at hand. */
+const MAX_KINDS = 1000
+
 /** The metrics that dashboards of the field ask for, under the names that they ask by. */
 export class FieldMetrics implements Observer {
   readonly #metrics: Metrics
   readonly #families: readonly Family[]
   readonly #running = new Map<string, number>()
+  readonly #kinds = new Map<string, RequestSeries>()
 
   /**
    * @param poolName value of the label `name` of the pool's gauges
@@ -132,10 +150,9 @@ export class FieldMetrics implements Observer {
   }
 
   picked(request: InferenceRequest): void {
-    for (const family of this.#families) {
-      this.#metrics.counter(family.requests, 'Requests routed.', family.labels(request)).inc()
-    }
-    this.#observe(request, 'requestBytes', 'Request body bytes.', BYTES, request.bodyBytes)
+    const series = this.#series(request)
+    series.routed()
+    series.observe('requestBytes', request.bodyBytes)
     this.#running.set(request.model, (this.#running.get(request.model) ?? 0) + 1)
   }
 
@@ -144,25 +161,19 @@ export class FieldMetrics implements Observer {
     if (left > 0) this.#running.set(request.model, left)
     else this.#running.delete(request.model)
     if (outcome.reason === 'not-watched') return
-    const { status, usage, responseBytes, firstByteMs } = outcome
+    const { status, usage, firstByteMs } = outcome
+    const series = this.#series(request)
     const seconds = outcome.durationMs / 1000
-    this.#observe(request, 'durationSeconds', 'From pick to end.', DURATION_SECONDS, seconds)
-    this.#observe(request, 'responseBytes', 'Response body bytes.', BYTES, responseBytes)
-    if (firstByteMs !== undefined) {
-      const help = 'From the pick to the first byte of the response body.'
-      this.#observe(request, 'firstByteSeconds', help, DURATION_SECONDS, firstByteMs / 1000)
-    }
+    series.observe('durationSeconds', seconds)
+    series.observe('responseBytes', outcome.responseBytes)
+    if (firstByteMs !== undefined) series.observe('firstByteSeconds', firstByteMs / 1000)
     if (status !== undefined && status >= 400) this.#error(request, 'ModelServerError')
     if (!usage) return
-    const { promptTokens, completionTokens, cachedTokens } = usage
-    this.#observe(request, 'inputTokens', 'Prompt tokens.', TOKENS, promptTokens)
-    this.#observe(request, 'outputTokens', 'Generated tokens.', TOKENS, completionTokens)
-    const cached = "Prompt tokens from the engine's prefix cache."
-    this.#observe(request, 'cachedTokens', cached, TOKENS, cachedTokens ?? 0)
-    if (completionTokens > 0) {
-      const help = 'Duration over generated tokens.'
-      const perToken = seconds / completionTokens
-      this.#observe(request, 'perTokenSeconds', help, PER_TOKEN_SECONDS, perToken)
+    series.observe('inputTokens', usage.promptTokens)
+    series.observe('outputTokens', usage.completionTokens)
+    series.observe('cachedTokens', usage.cachedTokens ?? 0)
+    if (usage.completionTokens > 0) {
+      series.observe('perTokenSeconds', seconds / usage.completionTokens)
     }
   }
 
@@ -178,16 +189,14 @@ export class FieldMetrics implements Observer {
     }
   }
 
-  #observe(
-    request: InferenceRequest,
-    name: Exclude<keyof Family, 'labels' | 'pool'>,
-    help: string,
-    buckets: readonly number[],
-    value: number,
-  ): void {
-    for (const family of this.#families) {
-      this.#metrics.histogram(family[name], help, buckets, family.labels(request)).observe(value)
-    }
+  #series(request: InferenceRequest): RequestSeries {
+    const labels = this.#families.map((family) => family.labels(request))
+    const key = Object.values(labels.at(-1)!).join('\0')
+    const known = this.#kinds.get(key)
+    if (known) return known
+    const series = new RequestSeries(this.#metrics, this.#families, labels)
+    if (this.#kinds.size < MAX_KINDS) this.#kinds.set(key, series)
+    return series
   }
 
   #observePool({ pool }: Family, endpoints: Endpoints, labels: Labels): void {
@@ -226,5 +235,40 @@ export class FieldMetrics implements Observer {
         return metrics ? [{ labels: { ...labels, ...endpoint }, value: metrics.waiting }] : []
       }),
     )
+  }
+}
+
+/** The series of requests with the same labels, in every family, looked up once. */
+class RequestSeries {
+  readonly #metrics: Metrics
+  readonly #families: readonly Family[]
+  readonly #labels: readonly Labels[]
+  readonly #requests: readonly Counter[]
+  readonly #histograms = new Map<HistogramName, readonly Histogram[]>()
+
+  /** @param labels one set per family */
+  constructor(metrics: Metrics, families: readonly Family[], labels: readonly Labels[]) {
+    this.#metrics = metrics
+    this.#families = families
+    this.#labels = labels
+    this.#requests = families.map(({ requests }, i) =>
+      metrics.counter(requests, 'Requests routed.', labels[i]),
+    )
+  }
+
+  routed(): void {
+    for (const counter of this.#requests) counter.inc()
+  }
+
+  observe(name: HistogramName, value: number): void {
+    let histograms = this.#histograms.get(name)
+    if (!histograms) {
+      const [help, buckets] = HISTOGRAMS[name]
+      histograms = this.#families.map((family, i) =>
+        this.#metrics.histogram(family[name], help, buckets, this.#labels[i]),
+      )
+      this.#histograms.set(name, histograms)
+    }
+    for (const histogram of histograms) histogram.observe(value)
   }
 }

@@ -81,6 +81,9 @@ function hasText(value: unknown): value is { toText(): string } {
   return typeof value === 'object' && value !== null && 'toText' in value
 }
 
+/** Line ends and terminal escapes become visible: messages can hold what strangers sent. */
 function oneLine(message: string): string {
-  return message.replaceAll('\n', '\\n')
+  return message.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (character) =>
+    character === '\n' ? '\\n' : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }

@@ -3,6 +3,12 @@ import { chatVariables, dependsOnEra, type EngineEra, Unrenderable } from './cha
 import { type Doubt, doubt } from './doubt.ts'
 import { unwrapNumbers } from './python-json.ts'
 
+/** Rendering runs on the event loop and takes about 50 µs a message: a chat with more of them is estimated. */
+const MAX_MESSAGES = 1000
+
+/** The same for the objects and arrays in all of the body, such as those of tools. */
+const MAX_CONTAINERS = 20_000
+
 /** A chat as the text that the engine tokenizes. */
 export interface RenderedChat {
   readonly text: string
@@ -17,6 +23,12 @@ export function renderChat(
   template: ChatTemplate,
   body: Readonly<Record<string, unknown>>,
 ): RenderedChat | Unrenderable {
+  if (isLong(body)) {
+    return new Unrenderable(
+      'too-long',
+      `the chat has more than ${MAX_MESSAGES} messages, or too many parts`,
+    )
+  }
   const current = render(template, body, 'current')
   if (current instanceof Unrenderable || current.doubt !== undefined || !dependsOnEra(body)) {
     return current
@@ -64,6 +76,19 @@ function render(
     }
   }
   return { text, doubt: input.doubt }
+}
+
+function isLong(body: Readonly<Record<string, unknown>>): boolean {
+  if (Array.isArray(body.messages) && body.messages.length > MAX_MESSAGES) return true
+  const rest: object[] = [body]
+  let containers = 0
+  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+    if (++containers > MAX_CONTAINERS) return true
+    for (const value of Object.values(next)) {
+      if (typeof value === 'object' && value !== null) rest.push(value)
+    }
+  }
+  return false
 }
 
 interface FinalMessage {

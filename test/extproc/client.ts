@@ -231,6 +231,18 @@ export class Exchange<Message = ProcessingRequest> {
     }
   }
 
+  /** The next `count` answers and, after a half-close, whatever else comes. */
+  async exactly(count: number): Promise<ProcessingResponse[]> {
+    const answers: ProcessingResponse[] = []
+    while (answers.length < count) {
+      const answer = await this.next()
+      if (answer === undefined) return answers
+      answers.push(answer)
+    }
+    this.halfClose()
+    return [...answers, ...(await this.rest())]
+  }
+
   /** Every answer until the server ends the stream. */
   async rest(): Promise<ProcessingResponse[]> {
     const answers: ProcessingResponse[] = []

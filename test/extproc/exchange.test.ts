@@ -143,7 +143,6 @@ describe('ext_proc exchange', () => {
     })
 
     it('whose end is told twice is answered once', async () => {
-      router.watchResponse = false
       const call = gateway
         .open()
         .send(
@@ -152,16 +151,15 @@ describe('ext_proc exchange', () => {
           requestBody('', true),
           requestBody(BODY, true),
         )
-      const answers = await call.rest()
+      const answers = await call.exactly(2)
       assert.equal(router.seen.length, 1)
       assert.equal(bodyOf(answers, 'requestBody').toString(), BODY)
       assert.equal(answers.length, 2)
     })
 
     it('that ends with trailers has no chunk that ends it; the answer to the trailers follows', async () => {
-      router.watchResponse = false
       const call = gateway.open().send(requestHeaders(), requestBody(BODY), requestTrailers())
-      const answers = await call.rest()
+      const answers = await call.exactly(3)
       assert.deepEqual(
         answers.map(({ response }) => response),
         ['requestHeaders', 'requestBody', 'requestTrailers'],
@@ -171,18 +169,16 @@ describe('ext_proc exchange', () => {
     })
 
     it('without a body is answered on its headers alone', async () => {
-      router.watchResponse = false
       const call = gateway.open().send(requestHeaders({ ':method': 'GET' }, { endOfStream: true }))
-      const answers = await call.rest()
+      const answers = await call.exactly(1)
       assert.equal(answers.length, 1)
       assert.equal(setHeaders(answers[0])[DESTINATION], '192.168.1.2:8000')
       assert.deepEqual(router.last.request.body, [])
     })
 
     it('with an empty body gets an empty last chunk', async () => {
-      router.watchResponse = false
       const call = gateway.open().send(requestHeaders(), requestBody('', true))
-      const answers = await call.rest()
+      const answers = await call.exactly(2)
       assert.deepEqual(streamed(answers[1]!, 'requestBody'), {
         body: Buffer.alloc(0),
         endOfStream: true,
@@ -419,10 +415,26 @@ describe('ext_proc exchange', () => {
       assert.deepEqual(router.last.ends, ['completed'])
     })
 
-    it('is not asked for when nothing watches it', async () => {
+    it('that nothing watches passes unseen; the request has ended before', async () => {
       router.watchResponse = false
       const call = await routed()
+      assert.deepEqual(router.last.ends, ['not-watched'])
+      call.send(responseHeaders({ ':status': '200' }), responseBody('abc'), responseBody('d', true))
+      const answers = await call.untilEnd('responseBody')
+      assert.equal(answers[0]?.response, 'responseHeaders')
+      assert.equal(bodyOf(answers, 'responseBody').toString(), 'abcd')
       assert.equal(statusName(await call.status), 'OK')
+      assert.deepEqual(router.last.ends, ['not-watched'])
+      assert.deepEqual([router.last.status, router.last.responseBytes], [undefined, []])
+    })
+
+    it('that nothing watches may break off', async () => {
+      router.watchResponse = false
+      const call = await routed()
+      call.send(responseHeaders({ ':status': '200' }), responseBody('abc'))
+      await call.next()
+      call.cancel()
+      await until(() => server.active === 0, 'the exchange is over')
       assert.deepEqual(router.last.ends, ['not-watched'])
     })
 
@@ -673,14 +685,13 @@ describe('ext_proc exchange in other modes', () => {
   })
 
   it('STREAMED: a second end of the body is not answered', async () => {
-    router.watchResponse = false
     const call = gateway.open().send(requestHeaders({}, config('STREAMED')))
     await call.next()
-    router.watchResponse = true
     call.send(requestBody('a', true), requestBody('', true), requestTrailers())
+    call.send(responseHeaders({ ':status': '200' }, true))
     assert.deepEqual(
       (await call.rest()).map(({ response }) => response),
-      ['requestBody'],
+      ['requestBody', 'responseHeaders'],
     )
   })
 

@@ -238,6 +238,53 @@ describe('ext_proc server', () => {
     await until(() => server.active === 0, 'the exchange is over')
   })
 
+  it('outlives gateways that reset their streams, as Envoy does', async () => {
+    const gateway = gatewayTo((await start()).grpcPort)
+    for (let batch = 0; batch < 30; batch++) {
+      const calls = Array.from({ length: 50 }, () => gateway.open())
+      await Promise.all(
+        calls.map(async (call) => {
+          call.send(requestHeaders(), requestBody(BODY, true))
+          assert.equal(bodyOf(await call.untilEnd('requestBody'), 'requestBody').toString(), BODY)
+          call.cancel()
+          assert.equal(statusName(await call.status), 'CANCELLED')
+        }),
+      )
+    }
+  })
+
+  it('asks for another connection in time, and serves this one on', async () => {
+    const session = connect(`http://127.0.0.1:${(await start()).grpcPort}`)
+    const told: [number, number][] = []
+    session.on('goaway', (code, lastStream) => told.push([code, lastStream]))
+    const opened = []
+    for (let i = 0; i < 800; i++) {
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': processMethod.path,
+        'content-type': 'application/grpc',
+        te: 'trailers',
+      })
+      stream.on('error', () => {})
+      opened.push(stream)
+    }
+    await until(() => told.length > 0, 'the connection is told to go')
+    assert.deepEqual(told, [[0, 2 ** 31 - 1]])
+    let status: unknown
+    const last = opened.at(-1)!
+    last.on('response', (headers) => {
+      status = headers['grpc-status']
+    })
+    last.on('trailers', (headers) => {
+      status ??= headers['grpc-status']
+    })
+    last.end()
+    last.resume()
+    await until(() => status !== undefined, 'the last stream is answered')
+    assert.equal(status, '0')
+    session.destroy()
+  })
+
   describe('stop', () => {
     it('answers new requests 503, lets running ones end, and says NOT_SERVING', async () => {
       const server = await start()

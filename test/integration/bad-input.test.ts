@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { seededRandom } from '../../src/framework/random.ts'
+import { eventually } from '../e2e/process.ts'
 import {
   processMethod,
   requestBody,
@@ -18,6 +19,7 @@ import { RogueEngine } from './rogue-engine.ts'
 
 const CHAT = '/v1/chat/completions'
 const DEEP = 100_000
+const TINY_MESSAGES = 200_000
 
 /** A completion with the canaries in it. */
 const completion = (prompt: string, more = '') =>
@@ -86,6 +88,19 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   'deep nesting as a prompt': {
     body: completion('['.repeat(DEEP) + ']'.repeat(DEEP)),
     message: /"prompt\[0\]\[0\]" must be a whole number/,
+  },
+  'a million objects in 3 MB': {
+    body: completion(text('x'), `,"extra":[${'{},'.repeat(1_000_000)}{}]`),
+    message: /more than 250000 objects and arrays or 4000000 values/,
+  },
+  '20 million objects in 60 MB of a chat': {
+    body: chat(said(text('x')), `,"extra":[${'{},'.repeat(20_000_000)}{}]`),
+    path: CHAT,
+    message: /more than 250000 objects and arrays/,
+  },
+  '5 million token ids': {
+    body: completion(`[${'1,'.repeat(5_000_000)}${CANARY.token}]`),
+    message: /or 4000000 values/,
   },
   'a NUL between tokens': { body: '{"model":"m",\0"prompt":"x"}', message: /is not JSON/ },
   'no prompt': { body: '{"model":"m"}', message: /"prompt" is missing/ },
@@ -336,7 +351,7 @@ describe('bad input on the gRPC port', function () {
       'a group': [varint(0x13, 0x14)],
       'wire type 7': [varint(0x17)],
       'a header whose entry is cut': [varint(0x12, 0x06, 0x0a, 0x04, 0x0a, 0x02, 0x0a, 0x7f)],
-      'metadata that is cut': [Buffer.concat([varint(0x42, 0x03, 0x0a, 0x7f, 0x01), headers])],
+      'metadata that is cut': [Buffer.concat([headers, varint(0x42, 0x03, 0x0a, 0x7f, 0x01)])],
       'modes that are cut': [varint(0x5a, 0x02, 0x08, 0xff)],
     }
     const malformed = 'epp_extproc_exchanges_total{outcome="malformed"}'
@@ -416,7 +431,73 @@ describe('bad input on the gRPC port', function () {
     })
   })
 
+  describe('load', () => {
+    it(`${TINY_MESSAGES} messages of one byte take little more than their bytes`, async () => {
+      const before = await residentBytes(picker.epp)
+      const exchange = picker.gateway.open().send(requestHeaders())
+      const oneByte = requestBody('a')
+      for (let sent = 0; sent < TINY_MESSAGES; ) {
+        const batch = Math.min(2000, TINY_MESSAGES - sent)
+        for (let i = 0; i < batch; i++) exchange.send(oneByte)
+        sent += batch
+        await eventually(
+          'the bytes are held',
+          async () => (await picker.count('epp_extproc_buffered_bytes')) === sent || undefined,
+          60_000,
+        )
+      }
+      await picker.serves()
+      const now = await residentBytes(picker.epp)
+      console.log(`      resident ${inMebibytes(before)}, then ${inMebibytes(now)}`)
+      assert.ok(now - before < 100 * MEBIBYTE)
+      exchange.cancel()
+      await picker.settled()
+      await picker.serves()
+    })
+
+    it('2,000 streams opened and cancelled at once leave nothing behind', async () => {
+      const STREAMS = 2000
+      const active = await picker.count('epp_extproc_exchanges_active')
+      assert.equal(active, 0)
+      const abandoned = 'epp_extproc_exchanges_total{outcome="abandoned"}'
+      const routed = 'epp_extproc_exchanges_total{outcome="routed"}'
+      const before = (await picker.count(abandoned)) + (await picker.count(routed))
+      const body = completion(text('x'.repeat(1000)))
+      const exchanges = Array.from({ length: STREAMS }, (_, i) => {
+        const exchange = picker.gateway.open().send(requestHeaders())
+        if (i % 4 === 1) exchange.send(requestBody(body.slice(0, 100)))
+        if (i % 4 >= 2) exchange.send(requestBody(body, true))
+        return exchange
+      })
+      // A quarter has its answer, and so its load reserved, when all are cancelled.
+      const answers = exchanges.filter((_, i) => i % 4 === 3).map((exchange) => exchange.next())
+      assert.ok(
+        (await Promise.all(answers)).every((answer) => answer?.response === 'requestHeaders'),
+      )
+      for (const exchange of exchanges) exchange.cancel()
+      await Promise.all(exchanges.map((exchange) => exchange.status))
+      await picker.settled()
+      const after = (await picker.count(abandoned)) + (await picker.count(routed))
+      console.log(`        ${after - before} of ${STREAMS} streams had reached the picker`)
+      assert.ok(after - before > STREAMS / 2)
+      const page = await picker.epp.json<{ inFlight: number }[]>('/endpoints')
+      assert.deepEqual(
+        page.map(({ inFlight }) => inFlight),
+        [0],
+      )
+      await picker.serves()
+    })
+  })
+
   describe('a body of 300 MB', () => {
+    // A picker of its own, so that the most it ever had resident is of these two.
+    let picker: Conversation
+    before(async () => {
+      picker = await Conversation.start(['--endpoint', `127.0.0.1:${engine.port}`])
+      await picker.serves()
+    })
+    after(() => picker?.stop())
+
     const piece = Buffer.alloc(MEBIBYTE, 0x61)
     const PIECES = 300
     const GROWTH_BYTES = 200 * MEBIBYTE
@@ -455,63 +536,10 @@ describe('bad input on the gRPC port', function () {
     })
   })
 
-  it('a million messages of one byte take no more than their bytes', async () => {
-    const before = await residentBytes(picker.epp)
-    const exchange = picker.gateway.open()
-    exchange.send(requestHeaders())
-    const [one] = [requestBody('a')]
-    for (let i = 0; i < 1_000_000; i++) {
-      exchange.send(one)
-      // The client's own buffers must not be what is measured.
-      if (i % 10_000 === 0) await new Promise((resolve) => setImmediate(resolve))
-    }
-    await picker.serves()
-    const { eventually } = await import('../e2e/process.ts')
-    await eventually(
-      'all are held',
-      async () => (await picker.count('epp_extproc_buffered_bytes')) === 1_000_000,
-      60_000,
-    )
-    const now = await residentBytes(picker.epp)
-    console.log(`        resident ${inMebibytes(before)}, then ${inMebibytes(now)}`)
-    exchange.cancel()
-    await picker.settled()
-    assert.ok(now - before < 100 * MEBIBYTE)
-  })
-
-  it('2,000 streams opened and cancelled at once leave nothing behind', async () => {
-    const STREAMS = 2000
-    const active = await picker.count('epp_extproc_exchanges_active')
-    assert.equal(active, 0)
-    const abandoned = 'epp_extproc_exchanges_total{outcome="abandoned"}'
-    const routed = 'epp_extproc_exchanges_total{outcome="routed"}'
-    const before = (await picker.count(abandoned)) + (await picker.count(routed))
-    const body = completion(text('x'.repeat(1000)))
-    const exchanges = Array.from({ length: STREAMS }, (_, i) => {
-      const exchange = picker.gateway.open().send(requestHeaders())
-      if (i % 4 === 1) exchange.send(requestBody(body.slice(0, 100)))
-      if (i % 4 >= 2) exchange.send(requestBody(body, true))
-      return exchange
+  describe('when all is over', () => {
+    it('says nothing of prompts, token ids, salts and credentials anywhere', async () => {
+      assert.ok(picker.answers.length >= Object.keys(REFUSED).length)
+      await assertNoCanary(picker.epp, picker.answers)
     })
-    // A quarter has its answer, and so its load reserved, when all are cancelled.
-    const answers = exchanges.filter((_, i) => i % 4 === 3).map((exchange) => exchange.next())
-    assert.ok((await Promise.all(answers)).every((answer) => answer?.response === 'requestHeaders'))
-    for (const exchange of exchanges) exchange.cancel()
-    await Promise.all(exchanges.map((exchange) => exchange.status))
-    await picker.settled()
-    const after = (await picker.count(abandoned)) + (await picker.count(routed))
-    console.log(`        ${after - before} of ${STREAMS} streams had reached the picker`)
-    assert.ok(after - before > STREAMS / 2)
-    const page = await picker.epp.json<{ inFlight: number }[]>('/endpoints')
-    assert.deepEqual(
-      page.map(({ inFlight }) => inFlight),
-      [0],
-    )
-    await picker.serves()
-  })
-
-  it('says nothing of prompts, token ids, salts and credentials anywhere', async () => {
-    assert.ok(picker.answers.length >= Object.keys(REFUSED).length)
-    await assertNoCanary(picker.epp, picker.answers)
   })
 })

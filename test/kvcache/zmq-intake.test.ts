@@ -47,12 +47,29 @@ async function setup(sockets: { bind?: string; dialPort?: number }) {
     },
     sockets,
   )
+  track(cache)
   const held = (chain: string) => {
     const tokens = { prompts: [Int32Array.from([...tokensOf(chain, 0, 9, 16), 1])], exact: true }
     return [...cache.index.match(request({ targetModel: 'm' }), tokens, endpoints.list()).blocks]
   }
   const status = () => cache.status().flatMap(({ publishers }) => publishers)
   return { cache, endpoints, metrics, notices, logger, held, status }
+}
+
+/** What a test has opened and not closed itself, so that a failure leaves nothing open. */
+const opened: { close(): unknown }[] = []
+
+function track<T extends { close(): unknown }>(thing: T): T {
+  opened.push(thing)
+  return thing
+}
+
+afterEach(async () => {
+  for (const thing of opened.splice(0).reverse()) await thing.close()
+})
+
+function createPublisher(options: { ipv6?: boolean; sendHighWaterMark?: number } = {}) {
+  return track(new Publisher({ ...options, linger: 0 }))
 }
 
 const portOf = (address: string) => Number(address.slice(address.lastIndexOf(':') + 1))
@@ -73,6 +90,7 @@ describe('ZmqIntake', () => {
           }),
         ),
       )
+      for (const publisher of publishers) track(publisher)
       // A publisher's first messages are lost until its peer has subscribed: publish until one is heard.
       for (const publisher of publishers) {
         const before = status().length
@@ -89,16 +107,14 @@ describe('ZmqIntake', () => {
       await until(() => held('a')[1] === 2, 'removal')
       publishers[0]!.publish([{ type: 'AllBlocksCleared' }])
       await until(() => held('a')[0] === 0, 'clear')
-      await Promise.all(publishers.map((publisher) => publisher.close()))
-      await cache.close()
     })
   }
 
   it('dials every endpoint at port plus rank, as endpoints come and go', async () => {
-    const first = new Publisher()
+    const first = createPublisher()
     await first.bind('tcp://127.0.0.5:0')
     const port = portOf(first.lastEndpoint!)
-    const second = new Publisher()
+    const second = createPublisher()
     await second.bind(`tcp://127.0.0.6:${port + 1}`)
     const { cache, endpoints, held, status } = await setup({ dialPort: port })
     const one = endpoints.add({ address: '127.0.0.5' })
@@ -123,24 +139,22 @@ describe('ZmqIntake', () => {
     const again = endpoints.add({ address: '127.0.0.5' })
     await untilSent(first, a, () => cache.status()[0]!.publishers.length > 0)
     assert.equal(cache.status()[0]!.hostPort, again.hostPort)
-    await cache.close()
-    first.close()
-    second.close()
   })
 
   it('lets other work of the process run while a storm of events comes in', async () => {
     const { cache, endpoints, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
     endpoints.add({ address: '127.0.0.2' })
-    const publisher = new Publisher({ sendHighWaterMark: 0 })
+    const publisher = createPublisher({ sendHighWaterMark: 0 })
     publisher.connect(cache.zmq.boundAddress!)
     await untilSent(publisher, message('kv@127.0.0.2@m', 0, []), () => status().length > 0)
+    // By CPU time, since on a busy machine the process itself is made to wait.
     let worstMs = 0
-    let last = performance.now()
+    let last = process.cpuUsage()
     let turning = true
     const turn = () => {
-      const now = performance.now()
-      worstMs = Math.max(worstMs, now - last)
-      last = now
+      const { user, system } = process.cpuUsage(last)
+      worstMs = Math.max(worstMs, (user + system) / 1000)
+      last = process.cpuUsage()
       if (turning) setImmediate(turn)
     }
     const messages = Array.from({ length: 4_000 }, (_, i) =>
@@ -153,17 +167,16 @@ describe('ZmqIntake', () => {
       ]),
     )
     for (const frames of messages) await publisher.send([...frames])
-    last = performance.now()
-    worstMs = 0
+    last = process.cpuUsage()
     turn()
     await until(() => status()[0]!.lastSequence === 4_000, 'the storm', 15_000)
     turning = false
-    console.log(`    worst pause in a storm of 4,000 messages: ${worstMs.toFixed(1)} ms`)
-    // The aim is 10 ms; a busy machine adds its own.
+    console.log(
+      `    longest turn of the event loop in a storm of 4,000 messages: ${worstMs.toFixed(1)} ms of CPU`,
+    )
+    // The aim is 10 ms.
     assert.ok(worstMs < 100, `${worstMs} ms`)
     assert.equal(status()[0]!.gaps, 0)
-    publisher.close()
-    await cache.close()
   })
 
   it('says which port is in use and which flag changes it', async () => {
@@ -177,7 +190,6 @@ describe('ZmqIntake', () => {
       )
       return true
     })
-    await cache.close()
   })
 
   it('refuses an address that is none', async () => {
@@ -195,17 +207,15 @@ describe('ZmqIntake', () => {
     const { cache, endpoints, held } = await setup({ bind: 'tcp://*:0' })
     endpoints.add({ address: '::1' })
     const port = portOf(cache.zmq.boundAddress!)
-    const publisher = new Publisher({ ipv6: true })
+    const publisher = createPublisher({ ipv6: true })
     publisher.connect(`tcp://[::1]:${port}`)
     await untilSent(publisher, message('kv@[::1]@m', 0, [stored()]), () => held('a')[0] === 4)
-    publisher.close()
-    await cache.close()
   })
 
   it('survives what strangers send', async () => {
     const { cache, endpoints, held, metrics } = await setup({ bind: 'tcp://127.0.0.1:0' })
     endpoints.add({ address: '127.0.0.2' })
-    const publisher = new Publisher()
+    const publisher = createPublisher()
     publisher.connect(cache.zmq.boundAddress!)
     const junk = [
       [Buffer.from('x')],
@@ -226,8 +236,6 @@ describe('ZmqIntake', () => {
     await until(() => held('a')[0] === 4, 'the next good message')
     assert.equal(metrics.sum('epp_kv_event_messages_total{bad_frames}'), 2)
     assert.equal(metrics.sum('epp_kv_event_messages_total{malformed}'), 1)
-    publisher.close()
-    await cache.close()
   })
 })
 
@@ -241,9 +249,10 @@ describe('ZmqEventPublisher', () => {
       replayEndpoint: 'tcp://127.0.0.1:0',
       bufferSteps: 4,
     })
+    track(publisher)
     for (let i = 0; i < 10; i++) publisher.publish([block('a', i, 1)])
     assert.equal(publisher.nextSequence, 10)
-    const dealer = new Dealer({ linger: 0 })
+    const dealer = track(new Dealer({ linger: 0 }))
     dealer.connect(publisher.replayAddress!)
     const ask = async (from: bigint) => {
       const start = Buffer.alloc(8)
@@ -269,8 +278,6 @@ describe('ZmqEventPublisher', () => {
     assert.deepEqual(await ask(0n), [6n, 7n, 8n, 9n])
     assert.deepEqual(await ask(8n), [8n, 9n])
     assert.deepEqual(await ask(10n), [])
-    dealer.close()
-    await publisher.close()
   })
 
   it('rejects an address that is none, and leaves nothing open', async () => {

@@ -1,0 +1,49 @@
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const OPEN_BRACKET = 0x5b
+const OPEN_BRACE = 0x7b
+
+/** Objects and arrays that a body may hold: each takes about 64 bytes when parsed, and a microsecond. */
+export const MAX_JSON_CONTAINERS = 250_000
+
+/** Members and elements that a body may hold, such as token ids. */
+export const MAX_JSON_MEMBERS = 4_000_000
+
+/**
+ * True when parsing a JSON text would make more objects or values than a request can need: a few bytes of text become
+ * many of memory, and the event loop stands still meanwhile. Strings are skipped, whatever they hold.
+ *
+ * @param bytes what is not JSON gets some answer
+ */
+export function exceedsJsonBounds(bytes: Uint8Array): boolean {
+  if (bytes.length <= MAX_JSON_CONTAINERS) return false
+  let containers = 0
+  let commas = 0
+  for (let at = 0; at < bytes.length; at++) {
+    switch (bytes[at]) {
+      case QUOTE:
+        at = endOfString(bytes, at + 1)
+        if (at < 0) return false
+        break
+      case COMMA:
+        if (++commas > MAX_JSON_MEMBERS) return true
+        break
+      case OPEN_BRACKET:
+      case OPEN_BRACE:
+        if (++containers > MAX_JSON_CONTAINERS) return true
+        break
+    }
+  }
+  return false
+}
+
+/** Position of the quote that ends a string, -1 when none does. */
+function endOfString(bytes: Uint8Array, from: number): number {
+  for (let end = bytes.indexOf(QUOTE, from); end >= 0; end = bytes.indexOf(QUOTE, end + 1)) {
+    let first = end
+    while (first > from && bytes[first - 1] === BACKSLASH) first--
+    if ((end - first) % 2 === 0) return end
+  }
+  return -1
+}
