@@ -375,18 +375,26 @@ function reloader(parts: {
   metrics.observed('epp_config_generation', 'Number of the configuration in force.', () => [
     { labels: {}, value: director.generation.id },
   ])
+  const dispose = async (old: Generation) => {
+    try {
+      await old[Symbol.asyncDispose]()
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      logger.error('A plugin of the replaced configuration failed to close', { problem })
+    }
+  }
   const reload = async (text: string) => {
     const at = new Date(clock.epochMs()).toISOString()
     try {
       const config = await parts.load(text)
-      const old = director.swap(parts.build(director.generation.id + 1, config))
+      const drained = director.swap(parts.build(director.generation.id + 1, config))
       configureTokenizer(tokenizer, config)
       Object.assign(running, { config, text, lastReload: { at, result: 'ok' } })
       ok.inc()
       notices.set('config-file', undefined)
       logger.info('Configuration taken over', { generation: director.generation.id })
       warn(parts.logger, config)
-      await old[Symbol.asyncDispose]()
+      void drained.then(dispose)
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       running.lastReload = { at, result: message }

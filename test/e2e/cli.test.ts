@@ -39,7 +39,10 @@ describe('epp', function () {
     [['serve', '--endpiont', 'x'], /Did you mean --endpoint\?/],
     [['serve', '--endpoint', 'http://model:8000'], /--endpoint "http:\/\/model:8000"/],
     [['serve', '--config-file', '/nowhere.yaml'], /--config-file \/nowhere\.yaml/],
-    [['serve', '--config-text', 'plugins: [{ type: queue-scorrer }]'], /did you mean "queue-scorer"\?/],
+    [
+      ['serve', '--config-text', 'plugins: [{ type: queue-scorrer }]'],
+      /did you mean "queue-scorer"\?/,
+    ],
     [['serve', '--admin-token-file', '/nowhere'], /--admin-token-file \/nowhere/],
     [['plugins', 'max-scor-picker'], /did you mean "max-score-picker"\?/],
     [['sim-engine', '--host', '10.0.0.1'], /loopback/],
@@ -86,7 +89,10 @@ describe('epp', function () {
       )
       const { status, stdout } = epp(['check', file])
       assert.equal(status, 1)
-      assert.match(stdout, /bad\.yaml:4:\d+ {2}schedulingProfiles\[0\]\.plugins\[0\]\.weight: .*got -1/)
+      assert.match(
+        stdout,
+        /bad\.yaml:4:\d+ {2}schedulingProfiles\[0\]\.plugins\[0\]\.weight: .*got -1/,
+      )
       assert.match(stdout, /bad\.yaml:5:\d+ .*maxNumOfEndpoints: must be at least 1, got 0/)
       const json = JSON.parse(epp(['check', '--json', file]).stdout) as {
         valid: boolean
@@ -116,7 +122,7 @@ describe('epp', function () {
       EPP_ADMIN_TOKEN_FILE: join(folder, 'token'),
     })
     try {
-      const get = (headers: HeadersInit) =>
+      const get = (headers: Record<string, string>) =>
         fetch(`http://127.0.0.1:${picker.ports.metrics}/endpoints`, { headers })
       assert.equal((await get({})).status, 401)
       assert.equal((await get({ authorization: 'Bearer wrong' })).status, 401)

@@ -277,6 +277,20 @@ describe('Director', () => {
     )
   })
 
+  it('gives a replaced configuration back when its last request has ended', async () => {
+    const { director, route } = setUp()
+    const routed = await route()
+    let drained = false
+    const swapped = director.swap({ ...director.generation, id: 2 }).then((old) => {
+      drained = true
+      return old.id
+    })
+    await route()
+    assert.equal(drained, false)
+    routed.end('completed')
+    assert.equal(await swapped, 1)
+  })
+
   it('produces needed data first, whatever the order of plugins, and goes on without it', async () => {
     const needy = definePlugin({
       kind: 'scorer',
