@@ -123,7 +123,7 @@ export class AdminServer {
       return sendJson(response, 200, sources.decisions.list(limitOf(url)).map(decisionJson))
     }
     if (url.pathname.startsWith('/decisions/')) {
-      const id = decodeURIComponent(url.pathname.slice('/decisions/'.length))
+      const id = decoded(url.pathname.slice('/decisions/'.length))
       const decision = sources.decisions.find(id)
       if (decision) return sendJson(response, 200, decisionJson(decision))
       return sendJson(response, 404, {
@@ -167,6 +167,15 @@ export class AdminServer {
 
 const PAGES =
   '/metrics\n/healthz\n/readyz?verbose\n/endpoints\n/decisions\n/decisions/<x-request-id>\n/config\n'
+
+/** The text behind percent signs; the text itself where it is none. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
 
 function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest()
