@@ -14,10 +14,14 @@ const EXPECTED: Readonly<Record<string, readonly [number, number, number]>> = {
   '64-4000000': [1662783631, 25098802, 1579035699],
 }
 
+const COLUMNS =
+  'trace,index,store32/s,store1/s,remove/s,113 us,2000 us,miss us,owners,RSS B/e,own B/e,call ms,GC ms,answers'
+
 const { values } = parseArgs({
   options: {
     traces: { type: 'string', default: '8-1000000,64-1000000,256-1000000' },
     subjects: { type: 'string', default: 'baseline,segment-index' },
+    rounds: { type: 'string', default: '3' },
     child: { type: 'string' },
   },
 })
@@ -31,8 +35,11 @@ if (values.child !== undefined) {
   main()
 }
 
+type Checked = Figures & { readonly checksumsRight: boolean | undefined }
+
 function main(): void {
-  const all: (Figures & { checksumsRight: boolean | undefined })[] = []
+  const all: Checked[] = []
+  const subjects = values.subjects.split(',')
   for (const trace of values.traces.split(',')) {
     const folder = join(out, trace)
     if (!existsSync(join(folder, 'meta.json'))) {
@@ -40,27 +47,15 @@ function main(): void {
       mkdirSync(folder, { recursive: true })
       generateTrace(owners, entries, folder)
     }
-    for (const subject of values.subjects.split(',')) {
-      const answer = execFileSync(
-        process.execPath,
-        [
-          '--expose-gc',
-          '--import',
-          'tsx',
-          fileURLToPath(import.meta.url),
-          '--child',
-          `${subject}:${trace}`,
-        ],
-        { encoding: 'utf8', maxBuffer: 1 << 20 },
-      )
-      const figures = JSON.parse(answer) as Figures
-      const expected = EXPECTED[trace]
-      const { q113, q2000, afterRemove } = figures.checksums
-      const checksumsRight =
-        expected && q113 === expected[0] && q2000 === expected[1] && afterRemove === expected[2]
-      all.push({ ...figures, checksumsRight })
-      print(all.length === 1, figures, checksumsRight)
-    }
+    // The indexes take turns, so that a busy machine does not slow down one of them only.
+    const rounds = Array.from({ length: Number(values.rounds) }, () =>
+      subjects.map((subject) => run(subject, trace)),
+    )
+    const best = subjects.map((_, s) => bestOf(rounds.map((round) => round[s]!)))
+    for (const figures of best) print(all.push(figures) === 1, figures)
+    const baseline = best.find(({ subject }) => subject === 'baseline')
+    const index = best.find(({ subject }) => subject === 'segment-index')
+    if (baseline !== undefined && index !== undefined) printRatios(index, baseline)
   }
   mkdirSync(out, { recursive: true })
   writeFileSync(join(out, 'index.json'), `${JSON.stringify(all, undefined, 2)}\n`)
@@ -70,17 +65,52 @@ function main(): void {
   }
 }
 
-function print(first: boolean, f: Figures, right: boolean | undefined): void {
-  const millions = (n: number) => `${(n / 1e6).toFixed(2)}M`
-  const row = (cells: readonly string[]) =>
-    console.log(cells.map((cell, i) => (i < 2 ? cell.padEnd(14) : cell.padStart(10))).join(' '))
-  if (first) {
-    row(
-      'trace,index,store32/s,store1/s,remove/s,113 us,2000 us,miss us,owners,RSS B/e,own B/e,pause ms,answers'.split(
-        ',',
-      ),
-    )
+function run(subject: string, trace: string): Checked {
+  const answer = execFileSync(
+    process.execPath,
+    [
+      '--expose-gc',
+      '--import',
+      'tsx',
+      fileURLToPath(import.meta.url),
+      '--child',
+      `${subject}:${trace}`,
+    ],
+    { encoding: 'utf8', maxBuffer: 1 << 20 },
+  )
+  const figures = JSON.parse(answer) as Figures
+  const expected = EXPECTED[trace]
+  const { q113, q2000, afterRemove } = figures.checksums
+  const checksumsRight =
+    expected && q113 === expected[0] && q2000 === expected[1] && afterRemove === expected[2]
+  return { ...figures, checksumsRight }
+}
+
+/** The best of each figure, and the worst answer: what else runs on the machine can only slow an index down. */
+function bestOf(rounds: readonly Checked[]): Checked {
+  const most = (pick: (f: Checked) => number) => Math.max(...rounds.map(pick))
+  const least = (pick: (f: Checked) => number) => Math.min(...rounds.map(pick))
+  return {
+    ...(rounds.find((f) => f.checksumsRight === false) ?? rounds[0]!),
+    store32PerS: most((f) => f.store32PerS),
+    store1PerS: most((f) => f.store1PerS),
+    removePerS: most((f) => f.removePerS),
+    lookup113Us: least((f) => f.lookup113Us),
+    lookup2000Us: least((f) => f.lookup2000Us),
+    missUs: least((f) => f.missUs),
+    rssBytesPerEntry: most((f) => f.rssBytesPerEntry),
+    longestCallMs: least((f) => f.longestCallMs),
+    longestGcMs: most((f) => f.longestGcMs),
   }
+}
+
+function row(cells: readonly string[]): void {
+  console.log(cells.map((cell, i) => (i < 2 ? cell.padEnd(14) : cell.padStart(9))).join(' '))
+}
+
+function print(first: boolean, f: Checked): void {
+  const millions = (n: number) => `${(n / 1e6).toFixed(2)}M`
+  if (first) row(COLUMNS.split(','))
   row([
     f.trace,
     f.subject,
@@ -93,7 +123,22 @@ function print(first: boolean, f: Figures, right: boolean | undefined): void {
     f.ownersFound.toFixed(1),
     f.rssBytesPerEntry.toFixed(1),
     f.ownBytesPerEntry.toFixed(1),
-    f.worstPauseMs.toFixed(2),
-    right === undefined ? '-' : right ? 'right' : 'WRONG',
+    f.longestCallMs.toFixed(2),
+    f.longestGcMs.toFixed(2),
+    f.checksumsRight === undefined ? '-' : f.checksumsRight ? 'right' : 'WRONG',
+  ])
+}
+
+function printRatios(index: Checked, baseline: Checked): void {
+  const times = (ratio: number) => `${ratio.toFixed(2)}x`
+  row([
+    index.trace,
+    'as fast',
+    times(index.store32PerS / baseline.store32PerS),
+    times(index.store1PerS / baseline.store1PerS),
+    times(index.removePerS / baseline.removePerS),
+    times(baseline.lookup113Us / index.lookup113Us),
+    times(baseline.lookup2000Us / index.lookup2000Us),
+    times(baseline.missUs / index.missUs),
   ])
 }

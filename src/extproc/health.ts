@@ -15,6 +15,11 @@ export interface Health {
   listen(changed: () => void): () => void
 }
 
+/** The stream of one who watches; nothing but `end` ends it from here. */
+export interface HealthWatch {
+  end(): void
+}
+
 const STATUS = { serving: 1, notServing: 2, serviceUnknown: 3 } as const
 const LIVENESS = 'liveness'
 const NAMES: readonly string[] = [
@@ -94,8 +99,13 @@ export const healthService: ServiceDefinition = {
 /**
  * Answers health questions: `liveness` while the process answers at all, every other known name while `health` is ready.
  * An unknown name is NOT_FOUND for Check and SERVICE_UNKNOWN for Watch, as the protocol says.
+ *
+ * @param watches takes the streams of those who watch, as long as they do
  */
-export function healthHandlers(health: Health): UntypedServiceImplementation {
+export function healthHandlers(
+  health: Health,
+  watches: Set<HealthWatch>,
+): UntypedServiceImplementation {
   const statusOf = (service: string | undefined): number => {
     if (service === undefined || !NAMES.includes(service)) return STATUS.serviceUnknown
     return service === LIVENESS || health.ready() ? STATUS.serving : STATUS.notServing
@@ -115,7 +125,12 @@ export function healthHandlers(health: Health): UntypedServiceImplementation {
         const serving = statusOf(call.request.service)
         if (serving !== last) call.write((last = serving))
       }
-      call.once('close', health.listen(tell))
+      const endListening = health.listen(tell)
+      watches.add(call)
+      call.once('close', () => {
+        endListening()
+        watches.delete(call)
+      })
       tell()
     },
   }

@@ -7,7 +7,7 @@ import type { TlsOptions } from './credentials.ts'
 import { serverCredentials } from './credentials.ts'
 import type { ExchangeLimits } from './exchanges.ts'
 import { Exchanges } from './exchanges.ts'
-import type { Health } from './health.ts'
+import type { Health, HealthWatch } from './health.ts'
 import { healthHandlers, healthService } from './health.ts'
 import { ProcessCall } from './process-call.ts'
 
@@ -76,6 +76,7 @@ export async function startExtProcServer(
   }
   const exchanges = new Exchanges(services.router, limits, services.logger, services.metrics)
   const health = new DrainableHealth(services.health)
+  const watches = new Set<HealthWatch>()
   const credentials = await serverCredentials({
     secureServing: options.secureServing ?? true,
     certPath: options.certPath,
@@ -92,9 +93,9 @@ export async function startExtProcServer(
     'grpc.enable_channelz': 0,
   })
   processor.addService(processorService, {})
-  processor.addService(healthService, healthHandlers(health))
+  processor.addService(healthService, healthHandlers(health, watches))
   const healthOnly = new Server({ 'grpc.enable_channelz': 0 })
-  healthOnly.addService(healthService, healthHandlers(health))
+  healthOnly.addService(healthService, healthHandlers(health, watches))
 
   const plaintext = await serverCredentials({ secureServing: false, certPath: undefined })
   const opened: Bound[] = []
@@ -127,6 +128,8 @@ export async function startExtProcServer(
       health.drain()
       const started = performance.now()
       if (!(await within(exchanges.idle(), drainTimeoutMs))) exchanges.abortAll()
+      // They would go on for ever, and have been told.
+      for (const watch of watches) watch.end()
       // What was answered last may not have left yet.
       const graceMs = Math.max(drainTimeoutMs - (performance.now() - started), 1000)
       await Promise.all(opened.map((bound) => close(bound, graceMs)))

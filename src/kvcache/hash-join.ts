@@ -1,10 +1,13 @@
 import type { MemoryBudget } from './memory-budget.ts'
 
-const PARTITIONS = 16
-const PARTITION_SHIFT = 28
+const PARTITIONS = 64
+const PARTITION_SHIFT = 26
 const FIRST_ENTRIES = 8
 // Engine hash (lo, hi), our key (lo, hi), references. Keys are never (0, 0), so that marks an empty entry.
 const INTS = 5
+
+// How full each partition gets before it doubles, in 256ths: from 42 % to 84 %, so that they do not all grow at once.
+const LIMITS = Uint8Array.from({ length: PARTITIONS }, (_, p) => 107 * 2 ** (p / PARTITIONS))
 
 /** Spreads what engines give, which may be small numbers, over 32 bits. */
 function mix(lo: number, hi: number): number {
@@ -15,12 +18,14 @@ function mix(lo: number, hi: number): number {
 
 /**
  * Joins one engine's block hashes to our keys, and counts how often each hash is held. Bytes come from the budget;
- * sixteen partitions grow one at a time, so that no growth takes long.
+ * its partitions grow one at a time, so that no growth takes long.
  */
 export class HashJoin {
   readonly #budget: MemoryBudget
   readonly #tables: (Int32Array | undefined)[] = new Array(PARTITIONS)
   readonly #counts = new Int32Array(PARTITIONS)
+  // Entries less one.
+  readonly #masks = new Int32Array(PARTITIONS)
   #size = 0
   keyLo = 0
   keyHi = 0
@@ -36,9 +41,10 @@ export class HashJoin {
 
   /** Looks a hash up; true leaves its key in `keyLo` and `keyHi`. */
   get(lo: number, hi: number): boolean {
-    const table = this.#tables[mix(lo, hi) >>> PARTITION_SHIFT]
+    const mixed = mix(lo, hi)
+    const table = this.#tables[mixed >>> PARTITION_SHIFT]
     if (table === undefined) return false
-    const at = this.#find(table, lo, hi)
+    const at = this.#find(table, mixed, lo, hi)
     this.keyLo = table[at + 2]!
     this.keyHi = table[at + 3]!
     return (this.keyLo | this.keyHi) !== 0
@@ -46,22 +52,23 @@ export class HashJoin {
 
   /** Adds one reference; a hash that is known keeps its key. False without memory for a new one. */
   add(lo: number, hi: number, keyLo: number, keyHi: number): boolean {
-    const partition = mix(lo, hi) >>> PARTITION_SHIFT
+    const mixed = mix(lo, hi)
+    const partition = mixed >>> PARTITION_SHIFT
     let table = this.#tables[partition]
     if (table === undefined) {
       table = this.#grow(partition, FIRST_ENTRIES)
       if (table === undefined) return false
     }
-    let at = this.#find(table, lo, hi)
+    let at = this.#find(table, mixed, lo, hi)
     if ((table[at + 2]! | table[at + 3]!) !== 0) {
       table[at + 4]!++
       return true
     }
-    const entries = table.length / INTS
-    if ((this.#counts[partition]! + 1) * 4 > entries * 3) {
+    const entries = this.#masks[partition]! + 1
+    if ((this.#counts[partition]! + 1) * 256 > entries * LIMITS[partition]!) {
       table = this.#grow(partition, entries * 2)
       if (table === undefined) return false
-      at = this.#find(table, lo, hi)
+      at = this.#find(table, mixed, lo, hi)
     }
     table[at] = lo
     table[at + 1] = hi
@@ -75,28 +82,30 @@ export class HashJoin {
 
   /** Takes one reference away, and the hash with the last. */
   drop(lo: number, hi: number): void {
-    const partition = mix(lo, hi) >>> PARTITION_SHIFT
+    const mixed = mix(lo, hi)
+    const partition = mixed >>> PARTITION_SHIFT
     const table = this.#tables[partition]
     if (table === undefined) return
-    let hole = this.#find(table, lo, hi)
+    let hole = this.#find(table, mixed, lo, hi)
     if ((table[hole + 2]! | table[hole + 3]!) === 0) return
     if (--table[hole + 4]! > 0) return
     this.#counts[partition]!--
     this.#size--
     const { length } = table
+    const mask = this.#masks[partition]!
     let at = hole
     for (;;) {
       at = at + INTS === length ? 0 : at + INTS
       if ((table[at + 2]! | table[at + 3]!) === 0) break
-      const home = this.#home(table, table[at]!, table[at + 1]!)
+      const home = (mix(table[at]!, table[at + 1]!) & mask) * INTS
       const fromHome = at >= home ? at - home : at - home + length
       const fromHole = at >= hole ? at - hole : at - hole + length
       if (fromHome >= fromHole) {
-        table.copyWithin(hole, at, at + INTS)
+        for (let n = 0; n < INTS; n++) table[hole + n] = table[at + n]!
         hole = at
       }
     }
-    table.fill(0, hole, hole + INTS)
+    for (let n = 0; n < INTS; n++) table[hole + n] = 0
   }
 
   /** Forgets everything and gives the bytes back. */
@@ -109,12 +118,9 @@ export class HashJoin {
     this.#size = 0
   }
 
-  #home(table: Int32Array, lo: number, hi: number): number {
-    return (mix(lo, hi) & (table.length / INTS - 1)) * INTS
-  }
-
-  #find(table: Int32Array, lo: number, hi: number): number {
-    let at = this.#home(table, lo, hi)
+  /** Where the hash's entry is, or the empty one where it would be. */
+  #find(table: Int32Array, mixed: number, lo: number, hi: number): number {
+    let at = (mixed & this.#masks[mixed >>> PARTITION_SHIFT]!) * INTS
     for (;;) {
       if ((table[at + 2]! | table[at + 3]!) === 0) return at
       if (table[at] === lo && table[at + 1] === hi) return at
@@ -128,10 +134,13 @@ export class HashJoin {
     const grown = entries * INTS * 4
     if (!this.#budget.take(grown)) return undefined
     const table = new Int32Array(entries * INTS)
+    this.#masks[partition] = entries - 1
     if (old !== undefined) {
       for (let from = 0; from < old.length; from += INTS) {
         if ((old[from + 2]! | old[from + 3]!) === 0) continue
-        const to = this.#find(table, old[from]!, old[from + 1]!)
+        const lo = old[from]!
+        const hi = old[from + 1]!
+        const to = this.#find(table, mix(lo, hi), lo, hi)
         for (let i = 0; i < INTS; i++) table[to + i] = old[from + i]!
       }
       this.#budget.give(old.byteLength)

@@ -14,7 +14,7 @@ const MAX_MESSAGE_BYTES = 64 << 20
 const HEARTBEAT_MS = 5_000
 const HEARTBEAT_TIMEOUT_MS = 15_000
 const MAX_RECONNECT_MS = 5_000
-// Messages are handled for so long before other work of the process gets its turn.
+// In each turn of the event loop messages are handled for so long, then other work of the process goes on.
 const SLICE_MS = 4
 
 /**
@@ -32,6 +32,8 @@ export class ZmqIntake {
   #stopListening: (() => void) | undefined
   #closed = false
   #sliceStartedMs = 0
+  /** Ends with the turn of the event loop in which the slice began; undefined before the turn's first message. */
+  #sliceEnds: Promise<void> | undefined
 
   constructor(options: {
     readonly intake: EventIntake
@@ -137,12 +139,22 @@ export class ZmqIntake {
         await nextTurn()
         continue
       }
+      while (this.#sliceIsUsedUp()) await this.#sliceEnds
+      if (socket.closed) return
       this.#intake.receive(source, frames)
-      if (performance.now() - this.#sliceStartedMs > SLICE_MS) {
-        await nextTurn()
-        this.#sliceStartedMs = performance.now()
-      }
     }
+  }
+
+  /** All sockets share one slice, so that many of them do not take longer than one. */
+  #sliceIsUsedUp(): boolean {
+    const nowMs = performance.now()
+    if (this.#sliceEnds === undefined) {
+      this.#sliceStartedMs = nowMs
+      this.#sliceEnds = nextTurn().then(() => {
+        this.#sliceEnds = undefined
+      })
+    }
+    return nowMs - this.#sliceStartedMs > SLICE_MS
   }
 }
 

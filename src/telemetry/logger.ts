@@ -61,11 +61,11 @@ function json(time: string, level: Level, name: string, message: string, fields?
 
 /** JSON with a space after `:` and `,` between members, as the documents' lines have it, where `replacer` is given. */
 function stringify(value: LogFields, replacer?: (key: string, value: unknown) => unknown): string {
-  if (!replacer) return JSON.stringify(value, plain)
+  if (!replacer) return visible(JSON.stringify(value, plain))
   const members = Object.entries(value)
     .filter(([, member]) => member !== undefined)
     .map(([key, member]) => `${JSON.stringify(key)}: ${JSON.stringify(member, replacer)}`)
-  return `{${members.join(', ')}}`
+  return visible(`{${members.join(', ')}}`)
 }
 
 function textValue(key: string, value: unknown): unknown {
@@ -83,7 +83,13 @@ function hasText(value: unknown): value is { toText(): string } {
 
 /** Line ends and terminal escapes become visible: messages can hold what strangers sent. */
 function oneLine(message: string): string {
-  return message.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (character) =>
-    character === '\n' ? '\\n' : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  return visible(message.replaceAll('\n', '\\n'))
+}
+
+/** JSON leaves some control characters and line ends as they are. */
+function visible(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\u2028\u2029]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 }

@@ -12,6 +12,7 @@ const BLOCK_TOKENS = 64
 interface EndpointPage {
   readonly address: string
   readonly inFlight: number
+  readonly running?: number
   readonly blocks: number
 }
 interface DecisionPage {
@@ -96,6 +97,9 @@ describe("Alibaba's ACK scenario: real Envoy, three engines that connect to the 
   })
 
   it(`keeps ${CONVERSATIONS} parallel conversations where they began`, async () => {
+    await eventually('the last scrapes saw idle engines', async () =>
+      (await epp.json<EndpointPage[]>('/endpoints')).every(({ running }) => running === 0),
+    )
     const before = await blocks()
     const conversation = (i: number, round: 'round1' | 'round2') =>
       documentBody(round).replace('"Hi, here', `"Conversation ${i}: hi, here`)

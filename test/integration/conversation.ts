@@ -44,11 +44,14 @@ export class Conversation {
   }
 
   /** Starts a picker in plaintext on free ports. */
-  static async start(args: readonly string[]): Promise<Conversation> {
-    const epp = await Epp.start([
-      ...['--secure-serving=false', '--kv-events-bind', 'tcp://127.0.0.1:*', '--seed', '42'],
-      ...args,
-    ])
+  static async start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Conversation> {
+    const epp = await Epp.start(
+      [
+        ...['--secure-serving=false', '--kv-events-bind', 'tcp://127.0.0.1:*', '--seed', '42'],
+        ...args,
+      ],
+      env,
+    )
     return new Conversation(epp)
   }
 

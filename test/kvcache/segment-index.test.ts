@@ -121,6 +121,15 @@ describe('SegmentIndex', () => {
       seed: 4,
       steps: 2_000,
     },
+    {
+      name: 'many owners with equal parts on the GPU',
+      owners: 100,
+      chains: 6,
+      maxBlocks: 70,
+      planes: 1,
+      seed: 5,
+      steps: 4_000,
+    },
   ]
   for (const { name, owners: ownerCount, chains, maxBlocks, planes, seed, steps } of scenarios) {
     it(`answers as a naive index does: ${name}`, () => {
@@ -248,7 +257,7 @@ describe('SegmentIndex', () => {
     }
     assert.ok(budget.usedBytes <= 4 << 20)
     assert.ok(stored.length > 500, `${stored.length} chains fit`)
-    for (const keys of stored.splice(0, 100)) index.removeAll(owner, GPU, keys, 0, 100)
+    for (const keys of stored.splice(0, 300)) index.removeAll(owner, GPU, keys, 0, 100)
     for (let seed = 200_000; seed < 200_090; seed++) {
       assert.equal(index.store(owner, GPU, chain(100, seed), 0, 100, 0, 0), 100)
     }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { Dealer, Publisher } from 'zeromq'
 import type { SchedulerError } from '../../src/framework/errors.ts'
@@ -142,37 +143,46 @@ describe('ZmqIntake', () => {
   })
 
   it('lets other work of the process run while a storm of events comes in', async () => {
+    const MESSAGES = 400
+    const EVENTS = 32
     const { cache, endpoints, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
     endpoints.add({ address: '127.0.0.2' })
     const publisher = createPublisher({ sendHighWaterMark: 0 })
     publisher.connect(cache.zmq.boundAddress!)
     await untilSent(publisher, message('kv@127.0.0.2@m', 0, []), () => status().length > 0)
-    // By CPU time, since on a busy machine the process itself is made to wait.
     let worstMs = 0
-    let last = process.cpuUsage()
+    let turns = 0
+    let last = mainThreadCpuMs()
     let turning = true
     const turn = () => {
-      const { user, system } = process.cpuUsage(last)
-      worstMs = Math.max(worstMs, (user + system) / 1000)
-      last = process.cpuUsage()
+      const now = mainThreadCpuMs()
+      worstMs = Math.max(worstMs, now - last)
+      last = now
+      turns++
       if (turning) setImmediate(turn)
     }
-    const messages = Array.from({ length: 4_000 }, (_, i) =>
-      message('kv@127.0.0.2@m', i + 1, [
-        stored({
-          chain: 'a',
-          blocks: 32,
-          fields: { block_hashes: Array.from({ length: 32 }, (_, k) => BigInt(i * 32 + k + 1)) },
+    // Each message takes a while, so that many of them in one turn would show.
+    const messages = Array.from({ length: MESSAGES }, (_, i) =>
+      message(
+        'kv@127.0.0.2@m',
+        i + 1,
+        Array.from({ length: EVENTS }, (_, e) => {
+          const first = (i * EVENTS + e) * 32 + 1
+          return stored({
+            chain: 'a',
+            blocks: 32,
+            fields: { block_hashes: Array.from({ length: 32 }, (_, k) => BigInt(first + k)) },
+          })
         }),
-      ]),
+      ),
     )
     for (const frames of messages) await publisher.send([...frames])
-    last = process.cpuUsage()
+    last = mainThreadCpuMs()
     turn()
-    await until(() => status()[0]!.lastSequence === 4_000, 'the storm', 15_000)
+    await until(() => status()[0]!.lastSequence === MESSAGES, 'the storm', 15_000)
     turning = false
     console.log(
-      `    longest turn of the event loop in a storm of 4,000 messages: ${worstMs.toFixed(1)} ms of CPU`,
+      `    longest of ${turns} turns of the event loop in a storm of ${MESSAGES} messages of ${EVENTS} events: ${worstMs.toFixed(1)} ms of CPU`,
     )
     // The aim is 10 ms.
     assert.ok(worstMs < 100, `${worstMs} ms`)
@@ -286,6 +296,16 @@ describe('ZmqEventPublisher', () => {
     )
   })
 })
+
+/** CPU time of the thread that runs JavaScript: on a busy machine a clock would also count the wait for a processor. */
+function mainThreadCpuMs(): number {
+  try {
+    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6
+  } catch {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1000
+  }
+}
 
 /** Sends the same message until something has happened: a publisher drops what nobody subscribes to yet. */
 async function untilSent(publisher: Publisher, frames: readonly Buffer[], happened: () => boolean) {

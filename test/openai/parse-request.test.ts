@@ -79,6 +79,14 @@ describe('openAiApi.parse', () => {
     assert.deepEqual([parsed.model, parsed.prompt, parsed.stream], ['m', undefined, true])
   })
 
+  it('looks at the first 1024 prompts', () => {
+    const many = <T>(prompt: T) => Array.from({ length: 2000 }, () => prompt)
+    const texts = parse(COMPLETIONS, { model: 'm', prompt: many('a') }).prompt
+    assert.ok(texts?.kind === 'text' && texts.texts.length === 1024)
+    const tokens = parse(COMPLETIONS, { model: 'm', prompt: many([1]) }).prompt
+    assert.ok(tokens?.kind === 'tokens' && tokens.prompts.length === 1024)
+  })
+
   it('takes a prefix before the path and a query after it', () => {
     assert.equal(
       parse('/openai/v1/completions?x=/v1/chat/completions', { prompt: 'p' }).prompt?.kind,

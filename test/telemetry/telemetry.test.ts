@@ -45,6 +45,15 @@ describe('logger', () => {
     })
   })
 
+  it('keeps what strangers send on one line, and off the terminal', () => {
+    for (const format of ['text', 'json'] as const) {
+      const { logger, written } = lines(format)
+      const evil = 'topic\n2026 INFO forged\r\x1b[2J\x9b\u2028'
+      logger.warn(evil, { field: evil })
+      assert.match(written[0]!, /^[^\p{Cc}\u2028]*(\t[^\p{Cc}\u2028]*)*\n$/u)
+    }
+  })
+
   it('warns once per key', () => {
     const { logger, written } = lines('json')
     for (let i = 0; i < 3; i++) logger.warnOnce('topic', 'bad topic')

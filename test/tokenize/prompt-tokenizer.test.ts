@@ -97,6 +97,20 @@ describe('PromptTokenizer', () => {
   ): Promise<PromptTokens> =>
     from.tokenizer.tokenize(requestFor(model, prompt), new AbortController().signal)
 
+  it('estimates a chat of more messages or parts than rendering has time for', async () => {
+    const messages = (count: number) =>
+      Array.from({ length: count }, () => ({ role: 'user', content: 'hi' }))
+    const long: Prompt = { kind: 'chat', body: { messages: messages(1001) } }
+    const tools = Array.from({ length: 20_000 }, () => ({}))
+    const wide: Prompt = { kind: 'chat', body: { messages: messages(1), tools } }
+    for (const prompt of [long, wide]) {
+      const { exact, reason } = await ask(prompt)
+      assert.equal(exact, false)
+      assert.match(reason!, /more than 1000 messages, or too many parts/)
+    }
+    assert.equal((await ask({ kind: 'chat', body: { messages: messages(1000) } })).exact, true)
+  })
+
   for (const engine of ['vllm-0.32.0', 'vllm-0.10.0'] as const) {
     it(`gives the ids of ${engine} wherever it says exact`, async () => {
       const cases = chatCases(engine)
@@ -340,7 +354,7 @@ describe('PromptTokenizer', () => {
   })
 
   it('does not fail on nesting deeper than the stack', async () => {
-    const deep = JSON.parse(`${'['.repeat(50_000)}${']'.repeat(50_000)}`)
+    const deep = JSON.parse(`${'['.repeat(9_000)}${']'.repeat(9_000)}`)
     const { exact, reason } = await ask(chat('hi', { chat_template_kwargs: { deep }, tools: deep }))
     assert.deepEqual([exact, reason], [false, 'the prompt cannot be rendered: RangeError'])
   })
