@@ -7,7 +7,7 @@
 // through one, such as `closed/0.5k`; there the null pickers fail some requests, since they do not look after resets as
 // src/extproc/connections.ts does. The table goes to stdout, the rows to bench/out/extproc.json.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -42,21 +42,37 @@ interface Row {
   readonly eppPeakRssMB: number
 }
 
-const pickers: readonly { readonly name: string; readonly args: readonly string[] }[] = [
-  { name: 'null-http2', args: [here('./null-http2.mjs')] },
-  { name: 'null-grpc-js', args: [here('./null-grpc-js.mjs')] },
-  { name: 'ours', args: ['--import', 'tsx', here('./exchange.ts')] },
+const endpointsFile = `${out}/endpoints.yaml`
+const nothing = (script: string) => (port: string) => [here(script), port, DESTINATION]
+
+const pickers: readonly { readonly name: string; args(port: string): readonly string[] }[] = [
+  { name: 'null-http2', args: nothing('./null-http2.mjs') },
+  { name: 'null-grpc-js', args: nothing('./null-grpc-js.mjs') },
+  {
+    name: 'exchange',
+    args: (port) => ['--import', 'tsx', here('./exchange.ts'), port, DESTINATION],
+  },
+  {
+    name: 'epp',
+    args: (port) => [
+      ...[here('../../dist/main.js'), 'serve', '--bind-address', '127.0.0.1'],
+      ...['--grpc-port', port, '--grpc-health-port', '0', '--metrics-port', '0'],
+      ...['--endpoints-file', endpointsFile, '--kv-events-bind', 'tcp://127.0.0.1:*'],
+      ...['--secure-serving=false', '--request-log', 'off'],
+    ],
+  },
 ]
 
 mkdirSync(out, { recursive: true })
 execFileSync('nice', ['go', 'build', '-o', tool, '.'], { cwd: here('../epp'), stdio: 'inherit' })
+writeFileSync(endpointsFile, execFileSync(tool, ['endpoints', '-n', '8']))
 
 const children: ChildProcess[] = []
 try {
   const targets = await Promise.all(
     pickers.map(async ({ name, args }, i) => {
       const port = BASE_PORT + i
-      const child = spawn('nice', [process.execPath, ...args, String(port), DESTINATION], {
+      const child = spawn('nice', [process.execPath, ...args(String(port))], {
         stdio: ['ignore', 'pipe', 'inherit'],
       })
       children.push(child)

@@ -17,9 +17,10 @@ const FIRST_OWNERS = 64
  * Which owners hold which blocks, exact with holes and duplicates.
  *
  * Blocks are known by chained keys (pairs of 32-bit integers, never (0, 0)), so an equal key means an equal prefix.
- * Consecutive blocks of one chain share a *segment* of up to 32 slots. Owners that hold all of a segment are bits of a
- * word there, the others have a record each. A lookup costs one probe and one walk over those words and records per
- * segment, whatever the number of blocks.
+ * Consecutive blocks of one chain share a *segment* of up to 32 slots. Owners that hold the same slots of a segment share
+ * a record, in which they are bits of a word. A lookup costs one compare and one walk over those records per segment,
+ * whatever the number of its blocks. The parts: `SegmentPages` is the memory, `KeyTable` finds the slot of a key,
+ * `HolderLists` keeps who holds what, `PrefixLookup` walks along a chain.
  *
  * An owner is a small integer from `addOwner`. `retireOwner` forgets it at once; what it held is swept by later
  * calls of `sweep`, after which the number is used again. Nothing costs more for owners that are gone.

@@ -12,7 +12,7 @@ export interface LogOptions {
   readonly epochMs: () => number
 }
 
-/** Keys already warned of; bounded, since keys come from what the world sends. */
+/** Keys already warned of; bounded, since keys come from what the world sends: the oldest are forgotten. */
 const MAX_WARNED = 10_000
 
 /** The log: one line per event, as text (`TIME LEVEL logger message {json}`) or as one JSON object. */
@@ -38,7 +38,8 @@ export function createLogger(options: LogOptions): Logger {
       warn: log('warn'),
       error: log('error'),
       warnOnce(key, message, fields) {
-        if (warned.has(key) || warned.size >= MAX_WARNED) return
+        if (warned.has(key)) return
+        if (warned.size >= MAX_WARNED) warned.delete(warned.values().next().value!)
         warned.add(key)
         logger.warn(message, fields)
       },

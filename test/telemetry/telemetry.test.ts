@@ -61,6 +61,21 @@ describe('logger', () => {
   })
 })
 
+describe('warnOnce', () => {
+  it('goes on warning of new keys however many there were', () => {
+    const written: string[] = []
+    const logger = createLogger({
+      format: 'json',
+      level: 'info',
+      write: (line) => written.push(line),
+      epochMs: () => 0,
+    })
+    for (let i = 0; i < 20_000; i++) logger.warnOnce(`key ${i}`, 'x')
+    logger.warnOnce('key 19999', 'x')
+    assert.equal(written.length, 20_000)
+  })
+})
+
 describe('PrometheusMetrics', () => {
   it('prints counters, gauges and histograms', async () => {
     const metrics = new PrometheusMetrics()
