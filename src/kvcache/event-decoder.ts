@@ -544,48 +544,17 @@ export class EventDecoder {
     while (todo > 0) {
       if (at >= length) return false
       todo--
-      const c = bytes[at++]!
-      if (c < 0x80 || c >= 0xe0) continue
+      const c = bytes[at]!
+      const size = SCALAR_BYTES[c]!
+      if (size > 0) {
+        at += size
+        continue
+      }
+      at++
       if (c < 0x90) todo += (c & 15) * 2
       else if (c < 0xa0) todo += c & 15
-      else if (c < 0xc0) at += c & 31
       else {
         switch (c) {
-          case 0xc0:
-          case 0xc2:
-          case 0xc3:
-            break
-          case 0xcc:
-          case 0xd0:
-            at += 1
-            break
-          case 0xcd:
-          case 0xd1:
-          case 0xd4:
-            at += 2
-            break
-          case 0xd5:
-            at += 3
-            break
-          case 0xca:
-          case 0xce:
-          case 0xd2:
-            at += 4
-            break
-          case 0xd6:
-            at += 5
-            break
-          case 0xcb:
-          case 0xcf:
-          case 0xd3:
-            at += 8
-            break
-          case 0xd7:
-            at += 9
-            break
-          case 0xd8:
-            at += 17
-            break
           case 0xc4:
           case 0xd9:
             at += 1 + (bytes[at] ?? 0)
@@ -636,4 +605,26 @@ export class EventDecoder {
     this.#at = at
     return true
   }
+}
+
+/** Bytes of a value by its first byte, where that alone tells: numbers, nil, booleans, short strings, fixed extensions; else 0. */
+const SCALAR_BYTES = scalarBytes()
+
+function scalarBytes(): Uint8Array {
+  const sizes = new Uint8Array(256).fill(1, 0, 0x80).fill(1, 0xe0)
+  for (let c = 0xa0; c < 0xc0; c++) sizes[c] = 1 + (c & 31)
+  for (const [size, ...heads] of [
+    [1, 0xc0, 0xc2, 0xc3],
+    [2, 0xcc, 0xd0],
+    [3, 0xcd, 0xd1, 0xd4],
+    [4, 0xd5],
+    [5, 0xca, 0xce, 0xd2],
+    [6, 0xd6],
+    [9, 0xcb, 0xcf, 0xd3],
+    [10, 0xd7],
+    [18, 0xd8],
+  ]) {
+    for (const head of heads) sizes[head] = size!
+  }
+  return sizes
 }
