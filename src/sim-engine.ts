@@ -1,6 +1,6 @@
 import type { Clock, Logger } from './framework/services.ts'
-import { createEngineBlockHasher } from './kvcache/engine-hash.ts'
-import { createKvEventPublisher } from './kvcache/event-publisher.ts'
+import { createKvEventPublisher } from './kvcache/events/event-publisher.ts'
+import { createEngineBlockHasher } from './kvcache/hashing/engine-hash.ts'
 import { openAiApi } from './openai/openai-api.ts'
 import type { SimEngineOptions } from './sim/options.ts'
 import { SimEngine } from './sim/sim-engine.ts'

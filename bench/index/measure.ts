@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PerformanceObserver, performance } from 'node:perf_hooks'
-import { MemoryBudget } from '../../src/kvcache/memory-budget.ts'
-import { GPU, SegmentIndex } from '../../src/kvcache/segment-index.ts'
+import { MemoryBudget } from '../../src/kvcache/segments/memory-budget.ts'
+import { GPU, SegmentIndex } from '../../src/kvcache/segments/segment-index.ts'
 import { CHAIN_BLOCKS, LONG_BLOCKS, NO_PARENT, type TraceMeta } from './generate.ts'
 
 /** What both indexes can do; parents and blocks are numbers of pairs in `keys`. */

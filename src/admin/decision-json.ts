@@ -1,4 +1,4 @@
-import type { Decision, ProfileTrace } from '../framework/decision.ts'
+import type { Decision, ProfileTrace } from '../framework/routing/decision.ts'
 
 /** A decision as the admin page shows it: scores by endpoint instead of by position, NaN as null. */
 export function decisionJson(decision: Decision): Readonly<Record<string, unknown>> {

@@ -1,8 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { DecisionLog } from '../framework/decision.ts'
 import { SchedulerError } from '../framework/errors.ts'
+import type { DecisionLog } from '../framework/routing/decision.ts'
 import { decisionJson } from './decision-json.ts'
 
 /** One condition of readiness. */

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { ServeOptions } from '../app.ts'
 import { durationMs } from '../framework/duration.ts'
 import { SchedulerError } from '../framework/errors.ts'
-import type { RequestLogMode } from '../framework/request-log.ts'
+import type { RequestLogMode } from '../framework/routing/request-log.ts'
 
 const DEFAULT_KV_PORT = 5557
 

@@ -3,7 +3,7 @@ import { Container } from './container.ts'
 import { SchedulerError } from './errors.ts'
 import { PluginProbe } from './instrument.ts'
 import type { AnyPlugin, Handler, Kind, Kinds, Observer, Producer } from './plugin.ts'
-import { type Configured, Profile } from './profile.ts'
+import { type Configured, Profile } from './routing/profile.ts'
 import { LOGGER, METRICS } from './services.ts'
 import { token } from './token.ts'
 

@@ -8,7 +8,6 @@ export {
   PROMPT_TOKENS,
   type PromptTokens,
 } from './attributes.ts'
-export type { Decision, FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
 export type { Endpoint, EndpointMetrics } from './endpoint.ts'
 export { type ErrorCode, SchedulerError } from './errors.ts'
 export {
@@ -30,6 +29,7 @@ export {
   type Usage,
 } from './plugin.ts'
 export type { Criticality, InferenceRequest, Prompt } from './request.ts'
+export type { Decision, FilterTrace, ProfileTrace, ScorerTrace } from './routing/decision.ts'
 export {
   CLOCK,
   type Clock,

@@ -1,8 +1,8 @@
 import type { Static, TObject } from 'typebox'
 import type { AttributeKey } from './attributes.ts'
-import type { Decision } from './decision.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { InferenceRequest } from './request.ts'
+import type { Decision } from './routing/decision.ts'
 import type { Inject, Services } from './token.ts'
 
 /**

@@ -1,13 +1,13 @@
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
-import { ChainHasher } from './chain-hash.ts'
-import { type EndpointCacheStatus, EventIntake } from './event-intake.ts'
-import { HashingCheck } from './hashing-check.ts'
-import { RequestKeys } from './request-keys.ts'
+import { type EndpointCacheStatus, EventIntake } from './events/event-intake.ts'
+import { ZmqIntake } from './events/zmq-intake.ts'
+import { ChainHasher } from './hashing/chain-hash.ts'
+import { HashingCheck } from './hashing/hashing-check.ts'
+import { RequestKeys } from './hashing/request-keys.ts'
 import { Speculations } from './speculations.ts'
 import { TrackedOwners } from './tracked-owners.ts'
 import { KvTrackedPrefixIndex } from './tracked-prefix-index.ts'
-import { ZmqIntake } from './zmq-intake.ts'
 
 /** What has happened since the start. */
 export interface KvCacheBeat {

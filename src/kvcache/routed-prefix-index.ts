@@ -9,9 +9,9 @@ import type {
   Speculation,
 } from '../framework/services.ts'
 import { BlockLru } from './block-lru.ts'
-import { ChainHasher } from './chain-hash.ts'
-import { type PromptKeys, RequestKeys, usableBlocks } from './request-keys.ts'
-import { GPU } from './segment-index.ts'
+import { ChainHasher } from './hashing/chain-hash.ts'
+import { type PromptKeys, RequestKeys, usableBlocks } from './hashing/request-keys.ts'
+import { GPU } from './segments/segment-index.ts'
 import { Speculations } from './speculations.ts'
 import { type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
 

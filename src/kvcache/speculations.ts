@@ -1,6 +1,6 @@
 import type { Clock, Speculation } from '../framework/services.ts'
-import type { PromptKeys } from './request-keys.ts'
-import { type SegmentIndex, SPECULATIVE } from './segment-index.ts'
+import type { PromptKeys } from './hashing/request-keys.ts'
+import { type SegmentIndex, SPECULATIVE } from './segments/segment-index.ts'
 import type { Owner } from './tracked-owners.ts'
 
 interface Held {

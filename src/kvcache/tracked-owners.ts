@@ -1,9 +1,9 @@
 import type { Endpoint } from '../framework/endpoint.ts'
 import type { Endpoints } from '../framework/services.ts'
-import { HashJoin } from './hash-join.ts'
-import { MemoryBudget } from './memory-budget.ts'
-import { SegmentIndex } from './segment-index.ts'
-import { canonicalAddress } from './topic.ts'
+import { canonicalAddress } from './events/topic.ts'
+import { HashJoin } from './hashing/hash-join.ts'
+import { MemoryBudget } from './segments/memory-budget.ts'
+import { SegmentIndex } from './segments/segment-index.ts'
 
 /** One cache: what one data-parallel rank of one endpoint holds. */
 export class Owner {

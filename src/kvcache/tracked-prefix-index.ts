@@ -10,9 +10,9 @@ import type {
   TrackedPrefixIndex,
 } from '../framework/services.ts'
 import type { AdapterNames } from './adapter-names.ts'
-import type { EventIntake } from './event-intake.ts'
-import type { HashingCheck } from './hashing-check.ts'
-import { type RequestKeys, usableBlocks } from './request-keys.ts'
+import type { EventIntake } from './events/event-intake.ts'
+import type { HashingCheck } from './hashing/hashing-check.ts'
+import { type RequestKeys, usableBlocks } from './hashing/request-keys.ts'
 import type { Speculations } from './speculations.ts'
 import type { Owner, TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
 

@@ -1,4 +1,4 @@
-import { ChatTemplate } from './chat-template.ts'
+import { ChatTemplate } from './chat/chat-template.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import type { EncodePool } from './encode-pool.ts'
 import { SegmentCache } from './segment-cache.ts'

@@ -1,14 +1,14 @@
 import type { PromptTokens } from '../framework/attributes.ts'
 import type { InferenceRequest, Prompt } from '../framework/request.ts'
 import type { Clock, Logger, Metrics, Models, Notices, Tokenizer } from '../framework/services.ts'
-import { Unrenderable } from './chat-variables.ts'
+import { Unrenderable } from './chat/chat-variables.ts'
+import { renderChat } from './chat/render-chat.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { EncodePool } from './encode-pool.ts'
 import { EngineTokenizer } from './engine-tokenizer.ts'
 import { estimateTokens } from './estimate.ts'
 import { ModelFolders } from './model-folders.ts'
 import { type EncodedText, ModelTokenizer } from './model-tokenizer.ts'
-import { renderChat } from './render-chat.ts'
 import { TokenizeMetrics, type TokenizePath } from './tokenize-metrics.ts'
 
 /** Time that a request may wait for its ids; then it is picked on an estimate. */

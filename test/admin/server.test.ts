@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type AdminOptions, AdminServer, type AdminSources } from '../../src/admin/server.ts'
-import { type Decision, DecisionLog } from '../../src/framework/decision.ts'
+import { type Decision, DecisionLog } from '../../src/framework/routing/decision.ts'
 
 const decision = (requestId: string): Decision => ({
   requestId,

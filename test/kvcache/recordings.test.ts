@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import type { EngineBlockHash, EngineHashAlgorithm } from '../../src/framework/services.ts'
 import { request } from '../../src/framework/testing.ts'
-import { createEngineBlockHasher, tagExtras } from '../../src/kvcache/engine-hash.ts'
-import { EventDecoder, type EventSink } from '../../src/kvcache/event-decoder.ts'
-import { parseTopic } from '../../src/kvcache/topic.ts'
+import { EventDecoder, type EventSink } from '../../src/kvcache/events/event-decoder.ts'
+import { parseTopic } from '../../src/kvcache/events/topic.ts'
+import { createEngineBlockHasher, tagExtras } from '../../src/kvcache/hashing/engine-hash.ts'
 import { createKvCache, models } from './fakes.ts'
 import { loadRecording, type Recording, recordingNames } from './recordings.ts'
 

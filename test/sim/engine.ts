@@ -1,5 +1,5 @@
 import type { KvEvent, Tokenizer } from '../../src/framework/services.ts'
-import { createEngineBlockHasher } from '../../src/kvcache/engine-hash.ts'
+import { createEngineBlockHasher } from '../../src/kvcache/hashing/engine-hash.ts'
 import { openAiApi } from '../../src/openai/openai-api.ts'
 import { simEngineOptions } from '../../src/sim/options.ts'
 import { SimEngine } from '../../src/sim/sim-engine.ts'

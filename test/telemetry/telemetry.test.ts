@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { LoggedEndpoint } from '../../src/framework/request-log.ts'
+import { LoggedEndpoint } from '../../src/framework/routing/request-log.ts'
 import { endpoint } from '../../src/framework/testing.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'

@@ -1,0 +1,104 @@
+import type { EndReason, Usage } from '../plugin.ts'
+import type { Criticality } from '../request.ts'
+
+/** What one filter did. */
+export interface FilterTrace {
+  readonly name: string
+  /** `host:port` of those it dropped. */
+  readonly dropped: readonly string[]
+}
+
+/** What one scorer said: arrays follow `ProfileTrace.endpoints`. */
+export interface ScorerTrace {
+  readonly name: string
+  readonly weight: number
+  /** Clamped to [0, 1]. */
+  readonly scores: Float64Array
+}
+
+/** One run of one profile. */
+export interface ProfileTrace {
+  readonly profile: string
+  readonly filters: readonly FilterTrace[]
+  /** `host:port` of the endpoints that were scored. */
+  readonly endpoints: readonly string[]
+  readonly scorers: readonly ScorerTrace[]
+  /** Weighted sums, in the order of `endpoints`. */
+  readonly totals: Float64Array
+  /** Endpoints that shared the highest total; 1 when there was no tie. */
+  readonly ties: number
+  /** `host:port`, the target first. */
+  readonly picked: readonly string[]
+  /** Age of each endpoint's metrics at the pick in milliseconds, NaN when there were none. */
+  readonly metricsAgeMs: Float64Array
+}
+
+/** The whole reason for one pick, and what became of it. */
+export interface Decision {
+  readonly requestId: string
+  /** Epoch milliseconds. */
+  readonly atMs: number
+  /** Configuration generation that decided. */
+  readonly generation: number
+  readonly model: string
+  readonly targetModel: string
+  readonly criticality: Criticality
+  /** Endpoints in the pool before subset and filters. */
+  readonly poolSize: number
+  /** Endpoints that the gateway's subset left; equal to `poolSize` without one. */
+  readonly candidates: number
+  readonly profiles: readonly ProfileTrace[]
+  /** Name of the profile whose result counts. */
+  readonly primary: string
+  /** `host:port`, the target first. */
+  readonly endpoints: readonly string[]
+  /** Prompt tokens, and whether they are the engine's own ids; undefined without token data. */
+  readonly promptTokens: { readonly count: number; readonly exact: boolean } | undefined
+  /** Prompt tokens expected in the target's prefix cache; undefined when no prefix scorer ran. */
+  readonly predictedCachedTokens: number | undefined
+  /** Which index the prediction came from; undefined when no prefix scorer ran. */
+  readonly indexCoverage:
+    | {
+        readonly tracked: number
+        readonly endpoints: number
+        readonly source: 'tracked' | 'routed'
+      }
+    | undefined
+  /** Time from the complete request to the pick, in microseconds, by phase. */
+  readonly phasesUs: Readonly<Record<string, number>>
+  /** Filled in later. */
+  status: number | undefined
+  usage: Usage | undefined
+  ended: EndReason | undefined
+}
+
+/** The last decisions, the newest first to be found. */
+export class DecisionLog {
+  readonly #capacity: number
+  readonly #ring: Decision[] = []
+  #next = 0
+
+  /** @param capacity decisions kept, at least 1 */
+  constructor(capacity: number) {
+    this.#capacity = capacity
+  }
+
+  add(decision: Decision): void {
+    this.#ring[this.#next] = decision
+    this.#next = (this.#next + 1) % this.#capacity
+  }
+
+  /** The newest first, at most `limit`. */
+  list(limit: number): readonly Decision[] {
+    const found: Decision[] = []
+    for (let i = 1; i <= this.#ring.length && found.length < limit; i++) {
+      found.push(this.#ring[(this.#next - i + this.#capacity * 2) % this.#capacity]!)
+    }
+    return found
+  }
+
+  /** The newest decision of that request id. */
+  find(requestId: string): Decision | undefined {
+    return this.list(this.#capacity).find((decision) => decision.requestId === requestId)
+  }
+}

@@ -1,0 +1,404 @@
+import { Attributes, PROMPT_TOKENS } from '../attributes.ts'
+import type { Generation } from '../build.ts'
+import type { Endpoint } from '../endpoint.ts'
+import { type ErrorCode, SchedulerError } from '../errors.ts'
+import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
+import type { Observer } from '../plugin.ts'
+import type { InferenceRequest } from '../request.ts'
+import {
+  type Clock,
+  type Endpoints,
+  type Histogram,
+  type IncomingRequest,
+  type Metrics,
+  type Models,
+  type OpenAiApi,
+  PREFIX_FINDING,
+  type Routed,
+  type Router,
+} from '../services.ts'
+import type { Decision, DecisionLog } from './decision.ts'
+import { Exchange } from './exchange.ts'
+import {
+  CONTROL_HEADERS,
+  MODEL_REWRITE_HEADERS,
+  REQUEST_ID_HEADER,
+  requestId,
+  requestPath,
+} from './headers.ts'
+import type { InFlightLedger } from './in-flight.ts'
+import type { Configured, ProfileRun } from './profile.ts'
+import type { RequestLog } from './request-log.ts'
+import { runProfiles } from './scheduler.ts'
+
+/** A model's name is kept: in decisions, in the labels of metrics. */
+const MAX_MODEL_CHARACTERS = 1024
+
+export interface DirectorServices {
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly endpoints: Endpoints
+  readonly models: Models
+  readonly openAi: OpenAiApi
+  readonly inFlight: InFlightLedger
+  readonly decisions: DecisionLog
+  readonly requestLog: RequestLog
+  /** Told of every request, whatever the configuration. */
+  readonly observers: readonly Configured<Observer>[]
+  /** Told of every request that was not routed. */
+  refused(code: ErrorCode): void
+}
+
+export interface DirectorOptions {
+  /** Load of a request whose end is never seen is taken off after this long. */
+  readonly requestTimeoutMs: number
+  /** Whether transports pass responses: `auto` when a plugin needs them. */
+  readonly responses: 'auto' | 'always' | 'never'
+}
+
+/**
+ * Takes a request from its bytes to a pick, and keeps account of it until it has ended.
+ *
+ * From the snapshot of endpoints to the reservation of load everything happens in one synchronous step, so that the
+ * next pick sees this one.
+ */
+export class Director implements Router, Disposable {
+  readonly #services: DirectorServices
+  readonly #options: DirectorOptions
+  readonly #exchanges = new Map<string, Set<Exchange>>()
+  readonly #phases: Readonly<Record<'parse' | 'produce' | 'schedule' | 'whole', Histogram>>
+  readonly #stopListening: () => void
+  readonly #sweep: NodeJS.Timeout
+  /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
+  readonly #uses = new Map<Generation, number>()
+  readonly #drained = new Map<Generation, () => void>()
+  #generation: Generation
+
+  constructor(services: DirectorServices, options: DirectorOptions, generation: Generation) {
+    this.#services = services
+    this.#options = options
+    this.#generation = generation
+    const { metrics, endpoints, inFlight } = services
+    const phase = (name: string) =>
+      metrics.histogram(
+        'epp_phase_duration_seconds',
+        'Time from the complete request to the pick, by phase.',
+        PHASE_BUCKETS_SECONDS,
+        { phase: name },
+      )
+    this.#phases = {
+      parse: phase('parse'),
+      produce: phase('produce'),
+      schedule: phase('schedule'),
+      whole: phase('whole'),
+    }
+    metrics.observed('epp_requests_in_flight', 'Requests picked and not ended.', () =>
+      endpoints.list().map((endpoint) => ({
+        labels: { endpoint: endpoint.hostPort },
+        value: inFlight.requests(endpoint),
+      })),
+    )
+    this.#stopListening = endpoints.listen({
+      removed: (endpoint) => {
+        for (const exchange of this.#exchanges.get(endpoint.id) ?? []) exchange.end('endpoint-gone')
+        this.#exchanges.delete(endpoint.id)
+        inFlight.forget(endpoint)
+      },
+    })
+    this.#sweep = setInterval(() => this.#endOverdue(), Math.min(options.requestTimeoutMs, 10_000))
+    this.#sweep.unref()
+    activate(generation)
+  }
+
+  get generation(): Generation {
+    return this.#generation
+  }
+
+  /**
+   * Puts a new configuration to work for the next request.
+   *
+   * @returns the old one, once no request uses it any more
+   */
+  swap(generation: Generation): Promise<Generation> {
+    const old = this.#generation
+    this.#generation = generation
+    activate(generation)
+    return new Promise((resolve) => {
+      if ((this.#uses.get(old) ?? 0) === 0) resolve(old)
+      else this.#drained.set(old, () => resolve(old))
+    })
+  }
+
+  async route(incoming: IncomingRequest, signal: AbortSignal): Promise<Routed> {
+    const id = requestId(incoming.headers)
+    const generation = this.#generation
+    this.#use(generation)
+    try {
+      return await this.#route(id, generation, incoming, signal)
+    } catch (error) {
+      this.#release(generation)
+      const code = error instanceof SchedulerError ? error.code : 'PLUGIN_FAILED'
+      this.#services.requestLog.failed(id, code, error)
+      this.#services.refused(code)
+      throw error
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#sweep)
+    this.#stopListening()
+  }
+
+  /** The generation is released when the exchange has ended. */
+  async #route(
+    id: string,
+    generation: Generation,
+    incoming: IncomingRequest,
+    signal: AbortSignal,
+  ): Promise<Routed> {
+    const { openAi, models, endpoints, clock } = this.#services
+    const startMs = performance.now()
+    const request = this.#read(id, incoming)
+    const parsedMs = performance.now()
+    this.#phases.parse.observe((parsedMs - startMs) / 1000)
+
+    if (request.targetModel !== '') {
+      const served = models.serves(request.targetModel)
+      if (!(typeof served === 'boolean' ? served : await served)) {
+        throw new SchedulerError(
+          'MODEL_UNKNOWN',
+          `the model "${request.targetModel}" does not exist; GET /v1/models lists those that do`,
+        )
+      }
+    }
+    if (generation.producers.length > 0 && request.prompt !== undefined) {
+      await this.#produce(generation, request, this.#candidates(incoming.subset), signal)
+    }
+    if (signal.aborted) {
+      throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
+    }
+    const body =
+      request.targetModel === request.model
+        ? incoming.body
+        : openAi.rewriteModel(incoming.body, request.targetModel)
+    const producedMs = performance.now()
+    this.#phases.produce.observe((producedMs - parsedMs) / 1000)
+
+    // From here to the reservation nothing waits.
+    const candidates = this.#candidates(incoming.subset)
+    const runs = runProfiles(generation, request, candidates, clock.nowMs())
+    const target = runs.primary.picked[0]!
+    const reservation = this.#services.inFlight.reserve(target)
+    const scheduledMs = performance.now()
+    const decision: Decision = {
+      requestId: id,
+      atMs: clock.epochMs(),
+      generation: generation.id,
+      model: request.model,
+      targetModel: request.targetModel,
+      criticality: request.criticality,
+      poolSize: endpoints.list().length,
+      candidates: candidates.length,
+      profiles: runs.traces,
+      primary: runs.primary.trace.profile,
+      endpoints: runs.primary.trace.picked,
+      ...describePrefix(request, target),
+      phasesUs: {
+        parse: Math.round((parsedMs - startMs) * 1000),
+        produce: Math.round((producedMs - parsedMs) * 1000),
+        schedule: Math.round((scheduledMs - producedMs) * 1000),
+      },
+      status: undefined,
+      usage: undefined,
+      ended: undefined,
+    }
+    const observers = [...generation.observers, ...this.#services.observers]
+    for (const { plugin, probe } of observers) {
+      probe.notify(() => plugin.picked?.(request, target, decision))
+    }
+    this.#phases.schedule.observe((scheduledMs - producedMs) / 1000)
+    this.#phases.whole.observe((scheduledMs - startMs) / 1000)
+    this.#services.decisions.add(decision)
+    this.#services.requestLog.handled(
+      request,
+      decision,
+      target,
+      this.#reports(generation, runs.primary, request),
+    )
+
+    const watchResponse =
+      this.#options.responses === 'always' ||
+      (this.#options.responses === 'auto' && generation.watchesResponses)
+    const exchange = new Exchange({
+      request,
+      decision,
+      target,
+      observers,
+      reservation,
+      usageScanner: openAi.usageScanner(),
+      clock,
+      destination: runs.primary.trace.picked.join(','),
+      watchResponse,
+      body,
+      setHeaders:
+        incoming.headers.get(REQUEST_ID_HEADER) === id
+          ? new Map()
+          : new Map([[REQUEST_ID_HEADER, id]]),
+      removeHeaders: CONTROL_HEADERS.filter((name) => incoming.headers.has(name)),
+      onEnd: (ended) => {
+        this.#exchanges.get(target.id)?.delete(ended)
+        this.#release(generation)
+        this.#services.requestLog.ended(request, decision, target)
+      },
+    })
+    if (watchResponse) this.#open(target, exchange)
+    else exchange.end('not-watched')
+    return exchange
+  }
+
+  #read(id: string, incoming: IncomingRequest): InferenceRequest {
+    const { headers, body } = incoming
+    const path = requestPath(headers)
+    const bodyBytes = body.reduce((sum, piece) => sum + piece.byteLength, 0)
+    const parsed =
+      bodyBytes === 0
+        ? {
+            model: '',
+            prompt: undefined,
+            stream: false,
+            cacheSalt: undefined,
+            maxOutputTokens: undefined,
+          }
+        : this.#services.openAi.parse(path, headers, body)
+    const rewriteHeader = MODEL_REWRITE_HEADERS.find((name) => headers.get(name))
+    const rewrite = rewriteHeader && headers.get(rewriteHeader)
+    checkModel('"model"', parsed.model)
+    if (rewriteHeader && rewrite) checkModel(`the header ${rewriteHeader}`, rewrite)
+    if (parsed.model === '' && parsed.prompt !== undefined) {
+      throw new SchedulerError(
+        'MODEL_MISSING',
+        'the request names no model; set "model" in its body',
+      )
+    }
+    return {
+      id,
+      path,
+      headers,
+      ...parsed,
+      targetModel: parsed.model === '' ? '' : (rewrite ?? parsed.model),
+      criticality: 'Standard',
+      bodyBytes,
+      attributes: new Attributes(),
+    }
+  }
+
+  #candidates(subset: readonly string[] | undefined): readonly Endpoint[] {
+    const all = this.#services.endpoints.list()
+    if (all.length === 0) {
+      throw new SchedulerError('POOL_EMPTY', 'no model server is ready; the pool has 0 endpoints')
+    }
+    if (subset === undefined) return all
+    const allowed = new Set(subset)
+    const left = all.filter(
+      ({ address, hostPort }) =>
+        allowed.has(hostPort) || allowed.has(address) || allowed.has(`[${address}]`),
+    )
+    if (left.length > 0) return left
+    throw new SchedulerError(
+      'SUBSET_EMPTY',
+      `none of the ${subset.length} endpoints that the gateway allows is among the pool's ${all.length}`,
+    )
+  }
+
+  async #produce(
+    generation: Generation,
+    request: InferenceRequest,
+    endpoints: readonly Endpoint[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const { plugin, probe, key } of generation.producers) {
+      const startMs = performance.now()
+      try {
+        const value = plugin.produce(request, endpoints, signal)
+        request.attributes.set(key, value instanceof Promise ? await value : value)
+      } catch (cause) {
+        const error = probe.failed(cause)
+        this.#services.requestLog.producerFailed(request.id, error)
+      }
+      probe.observeSeconds((performance.now() - startMs) / 1000)
+    }
+  }
+
+  /** What the primary profile's scorers want in the log; empty when nobody would read it. */
+  #reports(generation: Generation, run: ProfileRun, request: InferenceRequest) {
+    if (!this.#services.requestLog.enabled) return []
+    const profile = generation.profiles.get(run.trace.profile)
+    return (profile?.scorers ?? []).flatMap(({ name, plugin, probe }) => {
+      let report: ReturnType<NonNullable<typeof plugin.report>>
+      probe.notify(() => {
+        report = plugin.report?.(request, run.scored)
+      })
+      return report ? [{ name, ...report }] : []
+    })
+  }
+
+  #use(generation: Generation): void {
+    this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
+  }
+
+  #release(generation: Generation): void {
+    const uses = this.#uses.get(generation)! - 1
+    if (uses > 0) this.#uses.set(generation, uses)
+    else {
+      this.#uses.delete(generation)
+      this.#drained.get(generation)?.()
+      this.#drained.delete(generation)
+    }
+  }
+
+  #open(target: Endpoint, exchange: Exchange): void {
+    const open = this.#exchanges.get(target.id)
+    if (open) open.add(exchange)
+    else this.#exchanges.set(target.id, new Set([exchange]))
+  }
+
+  #endOverdue(): void {
+    const oldestMs = this.#services.clock.nowMs() - this.#options.requestTimeoutMs
+    for (const open of this.#exchanges.values()) {
+      for (const exchange of open) if (exchange.startedMs < oldestMs) exchange.end('timeout')
+    }
+  }
+}
+
+function checkModel(where: string, model: string): void {
+  if (model.length <= MAX_MODEL_CHARACTERS) return
+  const text = `${where} is longer than ${MAX_MODEL_CHARACTERS} characters; name a model`
+  throw new SchedulerError('BAD_REQUEST', text)
+}
+
+function activate(generation: Generation): void {
+  for (const { plugin, probe } of generation.observers) probe.notify(() => plugin.activated?.())
+}
+
+/** The parts of a decision that come from token data and from a prefix scorer's finding. */
+function describePrefix(
+  request: InferenceRequest,
+  target: Endpoint,
+): Pick<Decision, 'promptTokens' | 'predictedCachedTokens' | 'indexCoverage'> {
+  const tokens = request.attributes.get(PROMPT_TOKENS)
+  const finding = request.attributes.get(PREFIX_FINDING)
+  const at = finding?.endpoints.indexOf(target) ?? -1
+  return {
+    promptTokens: tokens && {
+      count: tokens.prompts.reduce((sum, { length }) => sum + length, 0),
+      exact: tokens.exact,
+    },
+    predictedCachedTokens:
+      finding && at >= 0 ? finding.match.blocks[at]! * finding.match.blockTokens[at]! : undefined,
+    indexCoverage: finding && {
+      tracked: finding.tracked,
+      endpoints: finding.endpoints.length,
+      source: finding.source,
+    },
+  }
+}

@@ -1,0 +1,97 @@
+import type { Endpoint } from '../endpoint.ts'
+import type { EndReason, Observer, Outcome } from '../plugin.ts'
+import type { InferenceRequest } from '../request.ts'
+import type { Clock, Routed, UsageScanner } from '../services.ts'
+import type { Decision } from './decision.ts'
+import type { Reservation } from './in-flight.ts'
+import type { Configured } from './profile.ts'
+
+export interface ExchangeState {
+  readonly request: InferenceRequest
+  readonly decision: Decision
+  readonly target: Endpoint
+  readonly observers: readonly Configured<Observer>[]
+  readonly reservation: Reservation
+  readonly usageScanner: UsageScanner
+  readonly clock: Clock
+  readonly destination: string
+  readonly watchResponse: boolean
+  readonly body: readonly Uint8Array[]
+  readonly setHeaders: ReadonlyMap<string, string>
+  readonly removeHeaders: readonly string[]
+  onEnd(exchange: Exchange): void
+}
+
+/** One request between its pick and its end; ends once, whatever comes. */
+export class Exchange implements Routed {
+  readonly #state: ExchangeState
+  /** Monotonic milliseconds. */
+  readonly startedMs: number
+  #status: number | undefined
+  #firstByteMs: number | undefined
+  #responseBytes = 0
+  #ended = false
+
+  constructor(state: ExchangeState) {
+    this.#state = state
+    this.startedMs = state.clock.nowMs()
+  }
+
+  get requestId() {
+    return this.#state.request.id
+  }
+  get destination() {
+    return this.#state.destination
+  }
+  get setHeaders() {
+    return this.#state.setHeaders
+  }
+  get removeHeaders() {
+    return this.#state.removeHeaders
+  }
+  get body() {
+    return this.#state.body
+  }
+  get watchResponse() {
+    return this.#state.watchResponse
+  }
+
+  responseHeaders(status: number | undefined): void {
+    this.#status = status
+    this.#state.decision.status = status
+  }
+
+  responseBody(chunk: Uint8Array): void {
+    if (this.#ended) return
+    this.#responseBytes += chunk.byteLength
+    if (this.#firstByteMs === undefined && chunk.byteLength > 0) {
+      const { observers, request, target, clock } = this.#state
+      this.#firstByteMs = clock.nowMs() - this.startedMs
+      for (const { plugin, probe } of observers) {
+        probe.notify(() => plugin.responded?.(request, target))
+      }
+    }
+    this.#state.usageScanner.push(chunk)
+  }
+
+  end(reason: EndReason): void {
+    if (this.#ended) return
+    this.#ended = true
+    const { observers, request, target, decision, reservation, usageScanner, clock } = this.#state
+    reservation.release()
+    const outcome: Outcome = {
+      reason,
+      status: this.#status,
+      usage: usageScanner.usage(),
+      responseBytes: this.#responseBytes,
+      firstByteMs: this.#firstByteMs,
+      durationMs: clock.nowMs() - this.startedMs,
+    }
+    decision.ended = reason
+    decision.usage = outcome.usage
+    for (const { plugin, probe } of observers) {
+      probe.notify(() => plugin.ended?.(request, target, outcome))
+    }
+    this.#state.onEnd(this)
+  }
+}

@@ -1,0 +1,366 @@
+import type { Endpoint } from '../../framework/endpoint.ts'
+import type { Clock, Logger, Metrics, Notices } from '../../framework/services.ts'
+import type { AdapterNames } from '../adapter-names.ts'
+import type { ChainHasher } from '../hashing/chain-hash.ts'
+import type { HashingCheck } from '../hashing/hashing-check.ts'
+import type { Owner, TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
+import { EventDecoder } from './event-decoder.ts'
+import { IntakeMetrics, type MessageResult } from './intake-metrics.ts'
+import { type Coverage, type PublisherContext, PublisherState } from './publisher-state.ts'
+import { type KvTopic, parseTopic } from './topic.ts'
+
+/** The socket on which a message came: the bound one, or the one that dialled an endpoint. */
+export type EventSource =
+  | { readonly kind: 'bound' }
+  | { readonly kind: 'dialled'; readonly endpoint: Endpoint }
+
+/** One stream of events, for people. */
+export interface PublisherStatus {
+  readonly socket: 'bound' | 'dialled'
+  readonly topic: string
+  readonly rank: number
+  readonly lastSequence: number
+  readonly lastEventAgeMs: number
+  readonly coverage: Coverage
+  readonly gaps: number
+  readonly restarts: number
+  /** Stores dropped because their parent was not known. */
+  readonly orphans: number
+  /** Tokens per block as the events say; undefined before the first store. */
+  readonly blockTokens: number | undefined
+  /** Blocks that it is known to hold. */
+  readonly blocks: number
+  /** The hashing that reproduces its block hashes; undefined while unknown. */
+  readonly algorithm: string | undefined
+  readonly hashSeed: string | undefined
+}
+
+/** What is known of one endpoint's cache, for people. */
+export interface EndpointCacheStatus {
+  readonly hostPort: string
+  readonly name: string
+  readonly coverage: Coverage
+  readonly blockTokens: number | undefined
+  readonly blocks: number
+  readonly publishers: readonly PublisherStatus[]
+}
+
+const MAX_RANK = 1023
+const MAX_PUBLISHERS_PER_ENDPOINT = 64
+const MAX_KNOWN_TOPICS = 4096
+const MAX_TOPIC_BYTES = 1024
+const MAX_SHOWN_TOPIC = 200
+const MAX_SAID = 256
+
+/**
+ * Takes the messages of engines and applies their events.
+ *
+ * Nothing that comes in is believed further than it must be: a message for an address that discovery does not know is
+ * dropped before it is decoded, a publisher is bound to the endpoint that its topic or socket names, and every drop is
+ * counted in `epp_kv_event_messages_total`.
+ */
+export class EventIntake {
+  readonly #owners: TrackedOwners
+  readonly #names: AdapterNames
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #notices: Notices
+  readonly #metrics: IntakeMetrics
+  readonly #context: PublisherContext
+  readonly #decoder = new EventDecoder()
+  readonly #publishers = new Map<TrackedEndpoint, Map<string, PublisherState>>()
+  readonly #said = new Set<string>()
+  readonly #topics = new Map<string, KvTopic | undefined>()
+
+  constructor(options: {
+    readonly owners: TrackedOwners
+    readonly names: AdapterNames
+    readonly hasher: ChainHasher
+    readonly check: HashingCheck
+    readonly clock: Clock
+    readonly logger: Logger
+    readonly metrics: Metrics
+    readonly notices: Notices
+  }) {
+    this.#owners = options.owners
+    this.#names = options.names
+    this.#clock = options.clock
+    this.#logger = options.logger
+    this.#notices = options.notices
+    this.#metrics = new IntakeMetrics(options.metrics)
+    this.#context = {
+      index: options.owners.index,
+      hasher: options.hasher,
+      names: options.names,
+      check: options.check,
+      metrics: this.#metrics,
+      clock: options.clock,
+      logger: options.logger,
+      notices: options.notices,
+    }
+    options.owners.onRemoved((tracked) => this.#forget(tracked))
+  }
+
+  /** Blocks added by events since the start. */
+  get admissions(): number {
+    return this.#metrics.admissions
+  }
+
+  /** Blocks taken away by events since the start. */
+  get evictions(): number {
+    return this.#metrics.evictions
+  }
+
+  /**
+   * Applies one message. Never throws for what it holds.
+   *
+   * @param frames topic, sequence (8 bytes, big-endian), payload (msgpack)
+   */
+  receive(source: EventSource, frames: readonly Uint8Array[]): MessageResult {
+    const result = this.#receive(source, frames)
+    this.#metrics.message(result)
+    return result
+  }
+
+  /** Every endpoint that discovery knows, also those without events. */
+  status(): readonly EndpointCacheStatus[] {
+    return this.#owners.list().map((tracked) => {
+      const publishers = [...(this.#publishers.get(tracked)?.values() ?? [])]
+      return {
+        hostPort: tracked.endpoint.hostPort,
+        name: tracked.endpoint.name,
+        coverage: this.coverage(tracked),
+        blockTokens: tracked.blockTokens,
+        blocks: tracked.owners.reduce((sum, owner) => sum + owner.join.size, 0),
+        publishers: publishers.map((publisher) => this.#publisherStatus(publisher)),
+      }
+    })
+  }
+
+  /** The worst of the endpoint's publishers, `none` without any. */
+  coverage(tracked: TrackedEndpoint): Coverage {
+    const publishers = this.#publishers.get(tracked)
+    if (publishers === undefined) return 'none'
+    let worst: Coverage = 'complete'
+    for (const { coverage } of publishers.values()) {
+      if (coverage === 'gap' || (coverage === 'late' && worst === 'complete')) worst = coverage
+    }
+    return worst
+  }
+
+  #receive(source: EventSource, frames: readonly Uint8Array[]): MessageResult {
+    const [topicBytes, sequenceBytes, payload] = frames
+    if (
+      frames.length !== 3 ||
+      sequenceBytes!.length !== 8 ||
+      topicBytes!.length > MAX_TOPIC_BYTES
+    ) {
+      this.#logger.warnOnce(
+        'kv-frames',
+        'KV event message without topic, sequence and payload dropped',
+        {
+          frames: frames.length,
+        },
+      )
+      return 'bad_frames'
+    }
+    const sequence = readSequence(sequenceBytes!)
+    if (!Number.isSafeInteger(sequence)) return 'bad_frames'
+    const text = Buffer.from(
+      topicBytes!.buffer,
+      topicBytes!.byteOffset,
+      topicBytes!.byteLength,
+    ).toString()
+    const topic = this.#parse(text)
+    const candidates = this.#candidates(source, topic, text)
+    if (typeof candidates === 'string') return candidates
+    if (!this.#decoder.open(payload!)) {
+      this.#warnOnce(
+        `kv-malformed:${text}`,
+        'KV event message that is not a batch of events dropped',
+        { topic: shown(text), bytes: payload!.length },
+      )
+      return 'malformed'
+    }
+    const { rank, timestamp } = this.#decoder
+    if (rank > MAX_RANK) return 'malformed'
+    const tracked = this.#choose(candidates, topic, rank)
+    if (tracked === undefined) return 'ambiguous_address'
+    const publisher = this.#publisher(source, text, topic, tracked, rank)
+    if (publisher === undefined) return 'too_many_publishers'
+    if (!publisher.accept(sequence, timestamp)) return 'duplicate'
+    this.#decoder.forEach(publisher)
+    return 'applied'
+  }
+
+  #parse(text: string): KvTopic | undefined {
+    if (this.#topics.has(text)) return this.#topics.get(text)
+    const topic = parseTopic(text)
+    if (this.#topics.size >= MAX_KNOWN_TOPICS) this.#topics.clear()
+    this.#topics.set(text, topic)
+    return topic
+  }
+
+  /** The endpoints that a message may be of, or why there are none. */
+  #candidates(
+    source: EventSource,
+    topic: KvTopic | undefined,
+    text: string,
+  ): readonly TrackedEndpoint[] | MessageResult {
+    if (source.kind === 'dialled') {
+      const tracked = this.#owners.of(source.endpoint)
+      if (tracked === undefined) return 'unknown_endpoint'
+      if (topic === undefined || topic.address === tracked.address) return [tracked]
+      this.#say(
+        `kv-address:${tracked.endpoint.hostPort}`,
+        `${tracked.endpoint.hostPort} sends KV events under the topic "${shown(text)}", which names another address: they are dropped; set its topic to kv@${tracked.endpoint.address}@<model>`,
+      )
+      return 'address_mismatch'
+    }
+    if (topic === undefined) {
+      this.#say(
+        'kv-topic',
+        `KV events under the topic "${shown(text)}" are dropped; set the topic of --kv-events-config to kv@<pod IP>@<model>`,
+      )
+      return 'bad_topic'
+    }
+    const here = this.#owners.at(topic.address)
+    const found =
+      topic.port === undefined ? here : here.filter((t) => t.endpoint.port === topic.port)
+    if (found.length > 0) return found
+    this.#warnOnce(
+      `kv-unknown:${text}`,
+      'KV events of an address that discovery does not know are dropped',
+      { topic: shown(text) },
+    )
+    return 'unknown_endpoint'
+  }
+
+  #choose(
+    candidates: readonly TrackedEndpoint[],
+    topic: KvTopic | undefined,
+    rank: number,
+  ): TrackedEndpoint | undefined {
+    if (candidates.length === 1) return candidates[0]
+    const ofRank = candidates.filter((tracked) => tracked.endpoint.rank === rank)
+    if (ofRank.length === 1) return ofRank[0]
+    const address = topic!.address
+    this.#say(
+      `kv-ambiguous:${address}`,
+      `${candidates.length} endpoints share the address ${address} and KV events of rank ${rank} do not tell which of them they are of: they are dropped; put the port into the topic: kv@${address.includes(':') ? `[${address}]` : address}:<port>@<model>`,
+    )
+    return undefined
+  }
+
+  #publisher(
+    source: EventSource,
+    text: string,
+    topic: KvTopic | undefined,
+    tracked: TrackedEndpoint,
+    rank: number,
+  ): PublisherState | undefined {
+    let publishers = this.#publishers.get(tracked)
+    const key = `${source.kind} ${rank} ${text}`
+    const known = publishers?.get(key)
+    if (known !== undefined) return known
+    if (publishers === undefined) {
+      publishers = new Map()
+      this.#publishers.set(tracked, publishers)
+    }
+    if (publishers.size >= MAX_PUBLISHERS_PER_ENDPOINT) return undefined
+    const publisher = new PublisherState(
+      source.kind,
+      text,
+      this.#claim(tracked, rank, text),
+      this.#context,
+    )
+    publishers.set(key, publisher)
+    if (topic !== undefined) this.#names.sawBase(topic.model)
+    this.#logger.info('KV events of a new publisher', {
+      endpoint: tracked.endpoint.hostPort,
+      rank,
+      socket: source.kind,
+      topic: shown(text),
+    })
+    return publisher
+  }
+
+  /** The endpoint's cache of that rank. Each publisher has one to itself, so that none can clear another's. */
+  #claim(tracked: TrackedEndpoint, rank: number, text: string): Owner {
+    const ofRank = tracked.owners.filter((owner) => owner.rank === rank)
+    let owner = ofRank.find((candidate) => !candidate.fed)
+    if (owner === undefined) {
+      owner = this.#owners.add(tracked, rank)
+      if (ofRank.length > 0) {
+        this.#say(
+          `kv-publishers:${tracked.endpoint.hostPort}:${rank}`,
+          `${tracked.endpoint.hostPort} rank ${rank} has ${ofRank.length + 1} publishers of KV events, the newest with the topic "${shown(text)}"; one engine has one: check the topics and who may connect`,
+        )
+      }
+    }
+    owner.fed = true
+    return owner
+  }
+
+  #forget(tracked: TrackedEndpoint): void {
+    for (const publisher of this.#publishers.get(tracked)?.values() ?? []) {
+      publisher.close()
+      this.#notices.set(
+        `kv-publishers:${tracked.endpoint.hostPort}:${publisher.owner.rank}`,
+        undefined,
+      )
+    }
+    this.#publishers.delete(tracked)
+    this.#notices.set(`kv-address:${tracked.endpoint.hostPort}`, undefined)
+    this.#notices.set(`kv-ambiguous:${tracked.address}`, undefined)
+  }
+
+  #publisherStatus(publisher: PublisherState): PublisherStatus {
+    return {
+      socket: publisher.socket,
+      topic: shown(publisher.topic),
+      rank: publisher.owner.rank,
+      lastSequence: publisher.lastSequence,
+      lastEventAgeMs: this.#clock.nowMs() - publisher.lastEventMs,
+      coverage: publisher.coverage,
+      gaps: publisher.gaps,
+      restarts: publisher.restarts,
+      orphans: publisher.orphans,
+      blockTokens: publisher.owner.blockTokens,
+      blocks: publisher.owner.join.size,
+      algorithm: publisher.aligned?.algorithm,
+      hashSeed: publisher.aligned?.hashSeed,
+    }
+  }
+
+  #say(key: string, text: string): void {
+    this.#notices.set(key, text)
+    this.#warnOnce(`${key}:${text}`, text)
+  }
+
+  /** Strangers choose topics, so only so many are said one by one. */
+  #warnOnce(key: string, message: string, fields?: Readonly<Record<string, unknown>>): void {
+    if (!this.#said.has(key)) {
+      if (this.#said.size >= MAX_SAID) {
+        this.#logger.warnOnce(
+          'kv-more',
+          'more KV event messages are dropped than are said here; see epp_kv_event_messages_total',
+        )
+        return
+      }
+      this.#said.add(key)
+    }
+    this.#logger.warnOnce(key, message, fields)
+  }
+}
+
+function readSequence(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8)
+  return view.getUint32(0) * 0x1_0000_0000 + view.getUint32(4)
+}
+
+/** A topic as it may be shown: what a stranger sends is cut, and its control characters are replaced. */
+function shown(topic: string): string {
+  const cut = topic.length <= MAX_SHOWN_TOPIC ? topic : `${topic.slice(0, MAX_SHOWN_TOPIC)}…`
+  return cut.replaceAll(/[\p{Cc}\u2028\u2029]/gu, '�')
+}

@@ -1,0 +1,90 @@
+import type { Counter, Metrics } from '../../framework/services.ts'
+
+/** What became of a message. */
+export type MessageResult =
+  | 'applied'
+  | 'duplicate'
+  | 'bad_frames'
+  | 'bad_topic'
+  | 'unknown_endpoint'
+  | 'ambiguous_address'
+  | 'address_mismatch'
+  | 'too_many_publishers'
+  | 'malformed'
+
+/** Why an event, or a part of it, was not applied. */
+export type SkipReason =
+  | 'unsupported_cache_kind'
+  | 'non_dense_block_span'
+  | 'invalid_block_size'
+  | 'not_local'
+  | 'unknown_medium'
+  | 'unknown_parent'
+  | 'unknown_block'
+  | 'hash_conflict'
+  | 'index_full'
+  | 'malformed_event'
+
+/** Counters of the event intake, made when first used, and the sums that the beat tells. */
+export class IntakeMetrics {
+  readonly #metrics: Metrics
+  readonly #bound = new Map<string, Counter>()
+  /** Blocks added and taken away by events since the start. */
+  admissions = 0
+  evictions = 0
+
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics
+  }
+
+  message(result: MessageResult): void {
+    this.#counter('epp_kv_event_messages_total', 'KV event messages by what became of them.', {
+      result,
+    }).inc()
+  }
+
+  skipped(reason: SkipReason, count = 1): void {
+    this.#counter(
+      'epp_kv_events_skipped_total',
+      'KV events, or blocks of them, that were not applied, by reason.',
+      { reason },
+    ).inc(count)
+  }
+
+  stored(blocks: number): void {
+    this.admissions += blocks
+    this.#counter('epp_kv_blocks_stored_total', 'Blocks that engines announced as stored.').inc(
+      blocks,
+    )
+  }
+
+  removed(blocks: number): void {
+    this.evictions += blocks
+    this.#counter('epp_kv_blocks_removed_total', 'Blocks that engines announced as removed.').inc(
+      blocks,
+    )
+  }
+
+  gap(lost: number): void {
+    this.#counter('epp_kv_event_gaps_total', 'Gaps seen in the sequences of publishers.').inc()
+    this.#counter('epp_kv_event_messages_lost_total', 'Messages missing in those gaps.').inc(lost)
+  }
+
+  restart(): void {
+    this.#counter('epp_kv_publisher_restarts_total', 'Publishers seen to start anew.').inc()
+  }
+
+  cleared(): void {
+    this.#counter('epp_kv_caches_cleared_total', 'Caches that engines announced as cleared.').inc()
+  }
+
+  #counter(name: string, help: string, labels: Readonly<Record<string, string>> = {}): Counter {
+    const key = `${name} ${Object.values(labels).join(' ')}`
+    let counter = this.#bound.get(key)
+    if (counter === undefined) {
+      counter = this.#metrics.counter(name, help, labels)
+      this.#bound.set(key, counter)
+    }
+    return counter
+  }
+}

@@ -1,0 +1,405 @@
+import type { Clock, Logger, Notices } from '../../framework/services.ts'
+import type { AdapterNames } from '../adapter-names.ts'
+import type { ChainHasher } from '../hashing/chain-hash.ts'
+import { type AlignedHashing, HashAlignment } from '../hashing/hash-alignment.ts'
+import type { HashingCheck } from '../hashing/hashing-check.ts'
+import { CPU, DISK, GPU, type SegmentIndex } from '../segments/segment-index.ts'
+import type { Owner } from '../tracked-owners.ts'
+import type { EventDecoder, EventSink } from './event-decoder.ts'
+import type { IntakeMetrics } from './intake-metrics.ts'
+
+/**
+ * Whether all that an engine told of its cache has been heard: `late` when its first messages were missed, `gap` when
+ * later ones were, `none` when it has not told anything.
+ */
+export type Coverage = 'complete' | 'late' | 'gap' | 'none'
+
+/** What publishers share. */
+export interface PublisherContext {
+  readonly index: SegmentIndex
+  readonly hasher: ChainHasher
+  readonly names: AdapterNames
+  readonly check: HashingCheck
+  readonly metrics: IntakeMetrics
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly notices: Notices
+}
+
+const INDEXED_KINDS: ReadonlySet<string> = new Set([
+  'full_attention',
+  'mla_attention',
+  'sink_full_attention',
+])
+const PLANE_OF_MEDIUM: ReadonlyMap<string, number> = new Map([
+  ['gpu', GPU],
+  ['cpu', CPU],
+  ['cpu_pinned', CPU],
+  ['disk', DISK],
+  ['storage', DISK],
+])
+const MAX_BLOCK_TOKENS = 1 << 16
+const MAX_GROUPS = 256
+const INDEX_FULL = 'kv-index-full'
+const INDEX_FULL_TEXT =
+  'the prefix index has reached its memory limit: since then not all new blocks are tracked; raise maxMemoryMiB'
+
+/**
+ * One stream of events: what comes under one topic for one rank on one socket. Watches its sequence and applies its
+ * events to one owner.
+ */
+export class PublisherState implements EventSink {
+  readonly socket: 'bound' | 'dialled'
+  readonly topic: string
+  readonly owner: Owner
+  readonly #context: PublisherContext
+  readonly #alignment: HashAlignment
+  readonly #skippedGroups = new Set<number>()
+  #lastSequence = -1
+  #lastTimestamp = 0
+  #lastEventMs: number
+  #coverage: Coverage = 'none'
+  #gaps = 0
+  #restarts = 0
+  #orphans = 0
+  #keys = new Int32Array(512)
+  // Room for what the callback on extras finds.
+  #salt: string | undefined
+  #extraEnds: number[] = []
+
+  constructor(socket: 'bound' | 'dialled', topic: string, owner: Owner, context: PublisherContext) {
+    this.socket = socket
+    this.topic = topic
+    this.owner = owner
+    this.#context = context
+    this.#alignment = new HashAlignment(context.check.candidates)
+    this.#lastEventMs = context.clock.nowMs()
+  }
+
+  get lastSequence(): number {
+    return this.#lastSequence
+  }
+  get lastEventMs(): number {
+    return this.#lastEventMs
+  }
+  get coverage(): Coverage {
+    return this.#coverage
+  }
+  get gaps(): number {
+    return this.#gaps
+  }
+  get restarts(): number {
+    return this.#restarts
+  }
+  /** Stores dropped because their parent was not known. */
+  get orphans(): number {
+    return this.#orphans
+  }
+  get aligned(): AlignedHashing | undefined {
+    return this.#alignment.aligned
+  }
+
+  /**
+   * Takes note of a message's number; false when it is a duplicate. A lower number is a publisher that began anew, a
+   * number left out is a gap: both clear the owner, since what it holds is no longer known.
+   */
+  accept(sequence: number, timestamp: number): boolean {
+    const last = this.#lastSequence
+    const restarted = sequence < last || (sequence === last && timestamp !== this.#lastTimestamp)
+    if (sequence === last && !restarted) return false
+    this.#lastSequence = sequence
+    this.#lastTimestamp = timestamp
+    this.#lastEventMs = this.#context.clock.nowMs()
+    if (last < 0) this.#started(sequence)
+    else if (restarted) {
+      this.#restarts++
+      this.#context.metrics.restart()
+      this.#context.logger.info('KV event publisher restarted', {
+        ...this.#fields(),
+        lastSequence: last,
+        sequence,
+      })
+      this.owner.clear()
+      this.#started(sequence)
+    } else if (sequence > last + 1) {
+      this.#gaps++
+      this.#context.metrics.gap(sequence - last - 1)
+      this.#context.logger.warn(
+        'KV events lost; what the endpoint holds is unknown until it restarts or clears its cache',
+        {
+          ...this.#fields(),
+          expectedSequence: last + 1,
+          sequence,
+          lost: sequence - last - 1,
+        },
+      )
+      this.owner.clear()
+      this.#setCoverage(
+        'gap',
+        `${sequence - last - 1} KV events lost (expected sequence ${last + 1}, got ${sequence}): what it held before is forgotten and is known again only after the engine restarts or clears its cache; raise hwm in its --kv-events-config if this goes on`,
+      )
+    }
+    return true
+  }
+
+  /** Takes its notice away. */
+  close(): void {
+    this.#context.notices.set(this.#noticeKey, undefined)
+  }
+
+  stored(event: EventDecoder): void {
+    const { metrics, check } = this.#context
+    if (event.specKind !== undefined && !INDEXED_KINDS.has(event.specKind)) {
+      if (event.group !== undefined && this.#skippedGroups.size < MAX_GROUPS) {
+        this.#skippedGroups.add(event.group)
+      }
+      metrics.skipped('unsupported_cache_kind')
+      return
+    }
+    const plane = this.#planeOf(event)
+    if (plane === undefined) return
+    if (event.tokenCount === 0) {
+      this.#storedKnown(event, plane)
+      return
+    }
+    const { blockTokens, hashCount } = event
+    if (blockTokens < 1 || blockTokens > MAX_BLOCK_TOKENS) {
+      metrics.skipped('invalid_block_size')
+      return
+    }
+    if (event.tokenCount !== hashCount * blockTokens) {
+      metrics.skipped('non_dense_block_span')
+      return
+    }
+    this.owner.blockTokens = blockTokens
+    check.sawBlockTokens(this.owner.endpoint, blockTokens)
+    if (event.loraName !== undefined) this.#context.names.sawAdapter(event.loraName)
+    if (!this.#setParent(event)) {
+      this.#orphans++
+      metrics.skipped('unknown_parent')
+      return
+    }
+    const { hasher } = this.#context
+    const parentLo = event.hasParent ? hasher.lo : 0
+    const parentHi = event.hasParent ? hasher.hi : 0
+    this.#computeKeys(event)
+    this.#enter(event, plane, parentLo, parentHi)
+  }
+
+  removed(event: EventDecoder): void {
+    const { metrics, index } = this.#context
+    if (event.group !== undefined && this.#skippedGroups.has(event.group)) {
+      metrics.skipped('unsupported_cache_kind')
+      return
+    }
+    const plane = this.#planeOf(event)
+    if (plane === undefined) return
+    const { join } = this.owner
+    let removed = 0
+    for (let i = 0; i < event.hashCount; i++) {
+      const lo = event.hashes[2 * i]!
+      const hi = event.hashes[2 * i + 1]!
+      if (join.get(lo, hi) && index.remove(this.owner.number, plane, join.keyLo, join.keyHi)) {
+        join.drop(lo, hi)
+        removed++
+      }
+    }
+    if (removed > 0) metrics.removed(removed)
+    if (removed < event.hashCount) metrics.skipped('unknown_block', event.hashCount - removed)
+  }
+
+  cleared(): void {
+    this.owner.clear()
+    this.#context.metrics.cleared()
+    // An empty cache is fully known.
+    this.#setCoverage('complete', undefined)
+  }
+
+  malformed(): void {
+    this.#context.metrics.skipped('malformed_event')
+    this.#context.logger.warnOnce(
+      `kv-malformed:${this.#noticeKey}`,
+      'KV event with fields of the wrong type skipped',
+      this.#fields(),
+    )
+  }
+
+  /** The plane that the event is about; undefined, and counted, when it is not about this engine's own cache. */
+  #planeOf(event: EventDecoder): number | undefined {
+    if (event.owned || (event.locality !== undefined && event.locality !== 'LOCAL')) {
+      this.#context.metrics.skipped('not_local')
+      return undefined
+    }
+    const plane = PLANE_OF_MEDIUM.get(event.medium ?? 'gpu')
+    if (plane === undefined) this.#context.metrics.skipped('unknown_medium')
+    return plane
+  }
+
+  /** A store without tokens: blocks that are known from elsewhere are now in this medium too. */
+  #storedKnown(event: EventDecoder, plane: number): void {
+    const { metrics, index } = this.#context
+    const { join } = this.owner
+    let stored = 0
+    for (let i = 0; i < event.hashCount; i++) {
+      const lo = event.hashes[2 * i]!
+      const hi = event.hashes[2 * i + 1]!
+      if (!join.get(lo, hi)) continue
+      this.#keys[0] = join.keyLo
+      this.#keys[1] = join.keyHi
+      if (index.store(this.owner.number, plane, this.#keys, 0, 1, 0, 0) === 0) continue
+      join.add(lo, hi, join.keyLo, join.keyHi)
+      stored++
+    }
+    if (stored > 0) metrics.stored(stored)
+    if (stored < event.hashCount) metrics.skipped('unknown_block', event.hashCount - stored)
+  }
+
+  /** Puts the key before the event's first block into the hasher; false when the parent is not known. */
+  #setParent(event: EventDecoder): boolean {
+    const { hasher } = this.#context
+    const { join } = this.owner
+    this.#salt = undefined
+    if (event.hasParent) {
+      if (join.get(event.parentLo, event.parentHi)) {
+        hasher.lo = join.keyLo
+        hasher.hi = join.keyHi
+        return true
+      }
+      // llm-d-inference-sim writes parent 0 for none.
+      if ((event.parentLo | event.parentHi) !== 0) return false
+      event.hasParent = false
+    }
+    const adapter = adapterOf(event)
+    let extras = 0
+    let last: string | undefined
+    event.extrasOf(0, (text) => {
+      if (extras++ === 0 && text !== undefined && text === event.loraName) return
+      last = text
+    })
+    this.#salt = last
+    if (adapter === undefined && extras === 0 && !this.#reproduced(event)) {
+      hasher.privateRoot(event.blockTokens, event.hashes[0]!, event.hashes[1]!)
+    } else {
+      hasher.root(event.blockTokens, adapter, this.#salt)
+    }
+    return true
+  }
+
+  /**
+   * False when the chain's first block depends on more than its tokens, which events of vLLM 0.10 do not tell: a hash
+   * that an aligned engine should have given is not the one it gave. True when it is not known.
+   */
+  #reproduced(event: EventDecoder): boolean {
+    const alignment = this.#alignment
+    if (event.hasExtraKeys && !alignment.undecided) return true
+    if (event.hashCount === 0) return true
+    const wasUndecided = alignment.undecided
+    const answer = alignment.check(
+      event.tokens.subarray(0, event.blockTokens),
+      event.hashes[0]!,
+      event.hashes[1]!,
+    )
+    if (wasUndecided && !alignment.undecided) {
+      this.#context.check.sawHashing(this.owner.endpoint, alignment.aligned)
+    }
+    return answer !== false
+  }
+
+  #computeKeys(event: EventDecoder): void {
+    const { hasher } = this.#context
+    const { hashCount, blockTokens, tokens, bytes } = event
+    if (this.#keys.length < hashCount * 2) this.#keys = new Int32Array(hashCount * 2)
+    if (!event.hasExtras()) {
+      hasher.extend(tokens, 0, hashCount, blockTokens, this.#keys, 0)
+      return
+    }
+    const ends = this.#extraEnds
+    for (let i = 0; i < hashCount; i++) {
+      ends.length = 0
+      let seen = 0
+      event.extrasOf(i, (text, start, end) => {
+        if (seen++ === 0 && text !== undefined && text === event.loraName) return
+        ends.push(start, end)
+      })
+      // The last of the first block is the salt if it is a text, and is in the root.
+      if (i === 0 && this.#salt !== undefined) ends.length -= 2
+      for (let e = 0; e < ends.length; e += 2) hasher.mixExtra(bytes, ends[e]!, ends[e + 1]!)
+      hasher.extend(tokens, i * blockTokens, 1, blockTokens, this.#keys, i)
+    }
+  }
+
+  /** Stores the blocks whose keys are in `#keys`, and joins their hashes. */
+  #enter(event: EventDecoder, plane: number, parentLo: number, parentHi: number): void {
+    const { index, metrics, logger, notices } = this.#context
+    const { join, number } = this.owner
+    const keys = this.#keys
+    const stored = index.store(number, plane, keys, 0, event.hashCount, parentLo, parentHi)
+    let entered = 0
+    let full = event.hashCount - stored
+    for (let i = 0; i < stored; i++) {
+      const lo = event.hashes[2 * i]!
+      const hi = event.hashes[2 * i + 1]!
+      const keyLo = keys[2 * i]!
+      const keyHi = keys[2 * i + 1]!
+      if (join.get(lo, hi) && (join.keyLo !== keyLo || join.keyHi !== keyHi)) {
+        // One hash is one block: what it was first taken for stays, so that its removals find it.
+        index.remove(number, plane, keyLo, keyHi)
+        metrics.skipped('hash_conflict')
+      } else if (join.add(lo, hi, keyLo, keyHi)) entered++
+      else {
+        index.remove(number, plane, keyLo, keyHi)
+        full++
+      }
+    }
+    if (entered > 0) metrics.stored(entered)
+    if (full === 0) return
+    metrics.skipped('index_full', full)
+    notices.set(INDEX_FULL, INDEX_FULL_TEXT)
+    logger.warnOnce(INDEX_FULL, INDEX_FULL_TEXT)
+  }
+
+  #started(sequence: number): void {
+    if (sequence === 0) this.#setCoverage('complete', undefined)
+    else {
+      this.#setCoverage(
+        'late',
+        `KV events joined at sequence ${sequence}: what it stored before is not known until it restarts or clears its cache`,
+      )
+    }
+  }
+
+  #setCoverage(coverage: Coverage, text: string | undefined): void {
+    if (coverage === 'late' && this.#coverage !== 'late') {
+      this.#context.logger.warn(
+        'KV events joined late; what the endpoint stored before is unknown',
+        {
+          ...this.#fields(),
+          sequence: this.#lastSequence,
+        },
+      )
+    }
+    this.#coverage = coverage
+    const { hostPort } = this.owner.endpoint.endpoint
+    this.#context.notices.set(
+      this.#noticeKey,
+      text === undefined ? undefined : `${hostPort} rank ${this.owner.rank}: ${text}`,
+    )
+  }
+
+  get #noticeKey(): string {
+    return `kv-coverage:${this.owner.endpoint.endpoint.hostPort}:${this.owner.rank}:${this.topic}`
+  }
+
+  #fields(): Record<string, unknown> {
+    return {
+      endpoint: this.owner.endpoint.endpoint.hostPort,
+      rank: this.owner.rank,
+      topic: this.topic,
+    }
+  }
+}
+
+function adapterOf(event: EventDecoder): string | undefined {
+  if (event.loraName !== undefined) return event.loraName
+  return event.loraId === undefined ? undefined : `lora:${event.loraId}`
+}

@@ -1,0 +1,90 @@
+import type { ExpectedHashing, Logger, Notices } from '../../framework/services.ts'
+import type { TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
+import { type AlignedHashing, HashCandidates } from './hash-alignment.ts'
+
+interface Learned {
+  blockTokens?: number
+  /** Undefined inside means that no candidate reproduces the engine's hashes. */
+  hashing?: AlignedHashing | 'unknown'
+}
+
+/** Compares what is configured of the engines' hashing with what their events show, and says where they differ. */
+export class HashingCheck {
+  readonly candidates = new HashCandidates()
+  readonly #logger: Logger
+  readonly #notices: Notices
+  readonly #learned = new Map<TrackedEndpoint, Learned>()
+  #expected: ExpectedHashing = {}
+
+  constructor(logger: Logger, notices: Notices, owners: TrackedOwners) {
+    this.#logger = logger
+    this.#notices = notices
+    owners.onRemoved((tracked) => {
+      this.#learned.delete(tracked)
+      this.#notices.set(`kv-block-size:${tracked.endpoint.hostPort}`, undefined)
+      this.#notices.set(`kv-hash-seed:${tracked.endpoint.hostPort}`, undefined)
+    })
+  }
+
+  get expected(): ExpectedHashing {
+    return this.#expected
+  }
+
+  configure(expected: ExpectedHashing): void {
+    this.#expected = expected
+    this.candidates.setSeed(expected.hashSeed)
+    for (const tracked of this.#learned.keys()) this.#compare(tracked)
+  }
+
+  sawBlockTokens(tracked: TrackedEndpoint, blockTokens: number): void {
+    const learned = this.#of(tracked)
+    if (learned.blockTokens === blockTokens) return
+    learned.blockTokens = blockTokens
+    this.#compare(tracked)
+  }
+
+  sawHashing(tracked: TrackedEndpoint, hashing: AlignedHashing | undefined): void {
+    const learned = this.#of(tracked)
+    const said = hashing ?? 'unknown'
+    if (learned.hashing === said) return
+    learned.hashing = said
+    this.#compare(tracked)
+  }
+
+  #of(tracked: TrackedEndpoint): Learned {
+    let learned = this.#learned.get(tracked)
+    if (learned === undefined) this.#learned.set(tracked, (learned = {}))
+    return learned
+  }
+
+  #compare(tracked: TrackedEndpoint): void {
+    const { hostPort } = tracked.endpoint
+    const { blockTokens, hashing } = this.#of(tracked)
+    const { blockTokens: wantedTokens, hashSeed } = this.#expected
+    const sizeDiffers =
+      wantedTokens !== undefined && blockTokens !== undefined && wantedTokens !== blockTokens
+    this.#say(
+      `kv-block-size:${hostPort}`,
+      sizeDiffers
+        ? `configured block size ${wantedTokens}, but the events of ${hostPort} say ${blockTokens}; ${blockTokens} is used: correct blockSize in the profile`
+        : undefined,
+    )
+    let seedText: string | undefined
+    if (hashSeed !== undefined && hashing === 'unknown') {
+      seedText = `the block hashes of ${hostPort} are not reproduced by sha256, sha256_cbor or sha256_cbor_64bit with the configured hashSeed "${hashSeed}"; matching works without it: remove hashSeed, or compare it with the engine's PYTHONHASHSEED`
+    } else if (
+      hashSeed !== undefined &&
+      hashing !== undefined &&
+      hashing !== 'unknown' &&
+      hashing.hashSeed !== hashSeed
+    ) {
+      seedText = `configured hashSeed "${hashSeed}", but ${hostPort} hashes by ${hashing.algorithm} with seed "${hashing.hashSeed}"; matching works all the same: correct hashSeed in the profile`
+    }
+    this.#say(`kv-hash-seed:${hostPort}`, seedText)
+  }
+
+  #say(key: string, text: string | undefined): void {
+    this.#notices.set(key, text)
+    if (text !== undefined) this.#logger.warnOnce(`${key}:${text}`, text)
+  }
+}
