@@ -540,10 +540,10 @@ export class EventDecoder {
     const { bytes } = this
     const { length } = bytes
     let at = this.#at
-    let todo = 1
-    while (todo > 0) {
+    let left = 1
+    while (left > 0) {
       if (at >= length) return false
-      todo--
+      left--
       const c = bytes[at]!
       const size = SCALAR_BYTES[c]!
       if (size > 0) {
@@ -551,8 +551,8 @@ export class EventDecoder {
         continue
       }
       at++
-      if (c < 0x90) todo += (c & 15) * 2
-      else if (c < 0xa0) todo += c & 15
+      if (c < 0x90) left += (c & 15) * 2
+      else if (c < 0xa0) left += c & 15
       else {
         switch (c) {
           case 0xc4:
@@ -579,18 +579,18 @@ export class EventDecoder {
             at += 5 + (this.#int32(at) >>> 0)
             break
           case 0xdc:
-            todo += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
+            left += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
             at += 2
             break
           case 0xde:
-            todo += (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)) * 2
+            left += (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)) * 2
             at += 2
             break
           case 0xdd:
           case 0xdf: {
             if (at + 4 > length) return false
             const count = this.#int32(at) >>> 0
-            todo += c === 0xdd ? count : count * 2
+            left += c === 0xdd ? count : count * 2
             at += 4
             break
           }
@@ -599,7 +599,7 @@ export class EventDecoder {
         }
       }
       // Every value takes at least one byte: a count beyond that is a lie.
-      if (todo > length - at) return false
+      if (left > length - at) return false
     }
     if (at > length) return false
     this.#at = at
