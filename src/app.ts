@@ -41,6 +41,7 @@ import {
   type Router,
   TOKENIZER,
 } from './framework/services.ts'
+import { DEFAULT_KV_EVENTS_PORT } from './kvcache/events/zmq-intake.ts'
 import { type KvCache, startKvCache } from './kvcache/kv-cache.ts'
 import { KvRoutedPrefixIndex } from './kvcache/routed-prefix-index.ts'
 import { openAiApi } from './openai/openai-api.ts'
@@ -63,8 +64,7 @@ export const DEFAULT_CONFIG_FILE = fileURLToPath(
 )
 
 const DECISIONS_KEPT = 1000
-const DEFAULT_BIND = 'tcp://*:5557'
-const DEFAULT_DIAL_PORT = 5557
+const DEFAULT_BIND = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`
 const DEFAULT_BEAT_MS = 60_000
 const DEFAULT_INDEX_MIB = 1024
 const ROUTED_INDEX_MIB = 256
@@ -467,7 +467,7 @@ function eventSockets(options: ServeOptions, config: CheckedConfig) {
   const dial = events?.discoverPods === true
   return {
     bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
-    dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_DIAL_PORT) : undefined,
+    dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
   }
 }
 

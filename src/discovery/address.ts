@@ -1,11 +1,5 @@
 import { isIP, isIPv6 } from 'node:net'
 
-/** An address without brackets, and a port. */
-export interface AddressAndPort {
-  readonly address: string
-  readonly port: number
-}
-
 /** A literal IP address without brackets; undefined when it is none. */
 export function parseAddress(text: string): string | undefined {
   const bare = text.startsWith('[') && text.endsWith(']') ? text.slice(1, -1) : text

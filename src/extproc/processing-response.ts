@@ -16,7 +16,10 @@ export const ANSWER = {
  */
 export const MAX_CHUNK_BYTES = 62_000
 
-/** Name of the header, and of the key in the dynamic metadata, that names the destination. */
+/**
+ * Name of the header, and of the key in the dynamic metadata, that names the destination (GIE proposal 004, endpoint
+ * picker protocol v1.0.0, which wants both).
+ */
 export const DESTINATION = 'x-gateway-destination-endpoint'
 
 const DYNAMIC_METADATA = 8

@@ -90,7 +90,6 @@ export interface EndpointSink {
   /** States the whole set that `source` knows; the difference to its last set is added, removed or updated. */
   replace(source: string, specs: readonly EndpointSpec[]): void
 }
-export const ENDPOINT_SINK = token<EndpointSink>('EndpointSink')
 
 /** Where the scraper puts what an endpoint said. */
 export interface EndpointMetricsSink {
@@ -245,7 +244,6 @@ export interface OpenAiApi {
   rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
   usageScanner(): UsageScanner
 }
-export const OPENAI_API = token<OpenAiApi>('OpenAiApi')
 
 /** One request as a transport received it. */
 export interface IncomingRequest {
@@ -280,7 +278,6 @@ export interface Router {
   /** @throws {SchedulerError} with the code that says why the request cannot be routed. */
   route(request: IncomingRequest, signal: AbortSignal): Promise<Routed>
 }
-export const ROUTER = token<Router>('Router')
 
 /** One block's hash as a vLLM engine computes it. */
 export interface EngineBlockHash {

@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto'
 
-/** Header in which the gateway finds the pick (endpoint picker protocol 004, v1.0.0). */
-export const DESTINATION_HEADER = 'x-gateway-destination-endpoint'
 export const REQUEST_ID_HEADER = 'x-request-id'
 
 /** Asks for another model than the body names; the first name wins. */
