@@ -224,7 +224,6 @@ async function startParts(
   )
   onClose(() => cache.close())
   const routed = new KvRoutedPrefixIndex({
-    ...services,
     endpoints,
     maxMemoryBytes: ROUTED_INDEX_MIB * MEBIBYTE,
   })

@@ -147,6 +147,12 @@ export interface PrefixIndex {
     tokens: PromptTokens,
     endpoints: readonly Endpoint[],
   ): PrefixMatch
+}
+
+/** The index fed by the engines' KV events. */
+export interface TrackedPrefixIndex extends PrefixIndex {
+  /** True when events of this endpoint have been applied and none is known to be missing. */
+  tracks(endpoint: Endpoint): boolean
   /** Counts the request's blocks as present on `endpoint` for `ttlMs`. */
   speculate(
     request: InferenceRequest,
@@ -154,12 +160,6 @@ export interface PrefixIndex {
     endpoint: Endpoint,
     ttlMs: number,
   ): Speculation
-}
-
-/** The index fed by the engines' KV events. */
-export interface TrackedPrefixIndex extends PrefixIndex {
-  /** True when events of this endpoint have been applied and none is known to be missing. */
-  tracks(endpoint: Endpoint): boolean
   configure(options: {
     readonly expected: ExpectedHashing
     readonly mediumWeights: Readonly<Record<string, number>>

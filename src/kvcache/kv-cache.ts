@@ -30,7 +30,7 @@ export interface KvCacheBeat {
 const TICK_MS = 100
 const TICK_BUDGET_MS = 2
 const SWEEP_UNITS = 64
-const SILENCE_TICKS = 50
+const SILENCE_TICKS = 10
 
 /** What the engines' caches are followed with. */
 export interface KvCacheOptions {

@@ -1,24 +1,16 @@
 import type { PromptTokens } from '../framework/attributes.ts'
 import type { Endpoint } from '../framework/endpoint.ts'
 import type { InferenceRequest } from '../framework/request.ts'
-import type {
-  Clock,
-  Endpoints,
-  PrefixMatch,
-  RoutedPrefixIndex,
-  Speculation,
-} from '../framework/services.ts'
+import type { Endpoints, PrefixMatch, RoutedPrefixIndex } from '../framework/services.ts'
 import { BlockLru } from './block-lru.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
-import { type PromptKeys, RequestKeys, usableBlocks } from './hashing/request-keys.ts'
+import { type PromptKeys, RequestKeys } from './hashing/request-keys.ts'
 import { GPU } from './segments/segment-index.ts'
-import { Speculations } from './speculations.ts'
 import { type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
 
 const MIN_BLOCK_TOKENS = 64
 const DEFAULT_MAX_PREFIX_TOKENS = 131_072
 const DEFAULT_BLOCKS_PER_ENDPOINT = 31_250
-const FORGETS_NOTHING: Speculation = { expireIn: () => {} }
 
 /**
  * Guesses what endpoints hold from what they were sent: per endpoint the blocks of the latest prompts, up to a number
@@ -27,7 +19,6 @@ const FORGETS_NOTHING: Speculation = { expireIn: () => {} }
 export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   readonly #owners: TrackedOwners
   readonly #keys = new RequestKeys(new ChainHasher())
-  readonly #speculations: Speculations
   readonly #recent = new WeakMap<TrackedEndpoint, BlockLru>()
   #fresh = new Uint8Array(256)
   #blockTokens: number | undefined
@@ -35,12 +26,10 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   #blocksPerEndpoint = DEFAULT_BLOCKS_PER_ENDPOINT
 
   constructor(options: {
-    readonly clock: Clock
     readonly endpoints: Endpoints
     readonly maxMemoryBytes: number
   }) {
     this.#owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
-    this.#speculations = new Speculations(this.#owners.index, options.clock)
   }
 
   configure(options: {
@@ -63,7 +52,6 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
     tokens: PromptTokens,
     endpoints: readonly Endpoint[],
   ): PrefixMatch {
-    this.#speculations.expire()
     const { index } = this.#owners
     const count = endpoints.length
     const blocks = new Int32Array(count)
@@ -106,25 +94,6 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
       this.#remember(recent, owner.number, keys.pairs, at, count)
       at += keys.counts[p]!
     }
-  }
-
-  speculate(
-    request: InferenceRequest,
-    tokens: PromptTokens,
-    endpoint: Endpoint,
-    ttlMs: number,
-  ): Speculation {
-    this.#speculations.expire()
-    const tracked = this.#owners.of(endpoint)
-    const size = this.#blockTokensOf(endpoint)
-    if (
-      tracked === undefined ||
-      !tokens.prompts.some((prompt) => usableBlocks(prompt.length, size) > 0)
-    ) {
-      return FORGETS_NOTHING
-    }
-    const owner = tracked.owners[0] ?? this.#owners.add(tracked, 0)
-    return this.#speculations.add(owner, this.#keysOf(request, tokens, size), ttlMs)
   }
 
   close(): void {

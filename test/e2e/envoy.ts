@@ -9,8 +9,8 @@ const BINARY = '.cache/envoy-1.40.0/envoy'
 /** Whether Envoy is there; in CI it must be. */
 export function envoyAvailable(): boolean {
   if (existsSync(BINARY)) return true
-  if (process.env.CI) throw new Error(`${BINARY} is missing; run scripts/install-test-tools.sh`)
-  console.log(`      SKIPPED: ${BINARY} is missing; run scripts/install-test-tools.sh`)
+  if (process.env.CI) throw new Error(`${BINARY} is missing; run scripts/install-envoy.sh`)
+  console.log(`      SKIPPED: ${BINARY} is missing; run scripts/install-envoy.sh`)
   return false
 }
 

@@ -3,7 +3,7 @@ import { request } from '../../src/framework/testing.ts'
 import { BlockLru } from '../../src/kvcache/block-lru.ts'
 import { KvRoutedPrefixIndex } from '../../src/kvcache/routed-prefix-index.ts'
 import { tokensOf } from './events.ts'
-import { ManualClock, ManualEndpoints } from './fakes.ts'
+import { ManualEndpoints } from './fakes.ts'
 import { below, seeded } from './random.ts'
 
 const asked = request({ targetModel: 'm' })
@@ -14,10 +14,9 @@ const prompt = (chain: string, tokens: number) => ({
 
 function setup(blocksPerEndpoint = 1000, maxPrefixTokens = 10_000) {
   const endpoints = new ManualEndpoints()
-  const clock = new ManualClock()
-  const index = new KvRoutedPrefixIndex({ clock, endpoints, maxMemoryBytes: 64 << 20 })
+  const index = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: 64 << 20 })
   index.configure({ blockTokens: 16, maxPrefixTokens, blocksPerEndpoint })
-  return { endpoints, clock, index }
+  return { endpoints, index }
 }
 
 describe('KvRoutedPrefixIndex', () => {
@@ -114,16 +113,6 @@ describe('KvRoutedPrefixIndex', () => {
     assert.deepEqual([...index.match(asked, prompt('a', 81), [first, second]).blocks], [0, 0])
     index.record(asked, prompt('a', 81), first)
     assert.deepEqual([...index.match(asked, prompt('a', 81), [first, second]).blocks], [0, 0])
-  })
-
-  it('speculates for as long as it is told', () => {
-    const { clock, endpoints, index } = setup()
-    const endpoint = endpoints.add()
-    index.speculate(asked, prompt('a', 81), endpoint, 100)
-    const blocks = () => index.match(asked, prompt('a', 81), [endpoint]).blocks[0]
-    assert.equal(blocks(), 5)
-    clock.ms += 100
-    assert.equal(blocks(), 0)
   })
 })
 

