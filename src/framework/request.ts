@@ -11,6 +11,11 @@ export type Prompt =
 
 export type Criticality = 'Critical' | 'Standard' | 'Sheddable'
 
+/** The word for a priority: above 0 Critical, 0 Standard, below 0 Sheddable. */
+export function criticalityOf(priority: number): Criticality {
+  return priority > 0 ? 'Critical' : priority < 0 ? 'Sheddable' : 'Standard'
+}
+
 /** One request as plugins see it. They must not keep it after the call. */
 export interface InferenceRequest {
   /** The `x-request-id`, made when the client sent none. */
@@ -24,6 +29,8 @@ export interface InferenceRequest {
   /** The model after rewriting: the one that the engine is asked for. */
   readonly targetModel: string
   readonly criticality: Criticality
+  /** Larger is served first, below 0 may be shed; 0 when nothing says otherwise. */
+  readonly priority: number
   /** Undefined when the request has no prompt that routing could use. */
   readonly prompt: Prompt | undefined
   /** Isolates the prefix cache of one tenant (`cache_salt`); undefined when absent. */

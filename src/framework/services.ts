@@ -1,7 +1,7 @@
 import { attributeKey, type PromptTokens } from './attributes.ts'
 import type { Endpoint, EndpointMetrics, EndpointSpec } from './endpoint.ts'
 import type { EndReason, Usage } from './plugin.ts'
-import type { InferenceRequest, Prompt } from './request.ts'
+import type { Criticality, InferenceRequest, Prompt } from './request.ts'
 import { token } from './token.ts'
 
 /** Time: monotonic milliseconds for ages and intervals, epoch milliseconds for what people read. */
@@ -215,6 +215,28 @@ export interface Models {
 }
 export const MODELS = token<Models>('Models')
 
+/** What an operator's objects say of one model's name. */
+export interface ModelRule {
+  /** The model to ask the engine for; undefined leaves the name as it is. */
+  readonly targetModel: string | undefined
+  /** Undefined when the objects do not say. */
+  readonly criticality: Criticality | undefined
+  /** Kind, namespace and name of the object that decided, for people. */
+  readonly source: string
+}
+
+/** What an operator's objects say about models and priorities, as one immutable snapshot. */
+export interface RequestRules {
+  /** The priority of an objective by its name: larger is served first, below 0 may be shed; undefined without such an objective. */
+  priorityOf(objective: string): number | undefined
+  /**
+   * @param model as the client named it; empty when it named none
+   * @param draw numbers in [0, 1) that choose among weighted targets
+   * @returns undefined when no object speaks of it
+   */
+  ruleOf(model: string, draw: Random): ModelRule | undefined
+}
+
 /** What a request's bytes say. */
 export interface ParsedRequest {
   /** Empty when the body names none. */
@@ -240,7 +262,7 @@ export interface OpenAiApi {
     headers: ReadonlyMap<string, string>,
     body: readonly Uint8Array[],
   ): ParsedRequest
-  /** The same bytes with the value of the top-level `model` replaced, all else untouched. */
+  /** The same bytes with the value of the top-level `model` replaced, or put first where there is none, all else untouched. */
   rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
   usageScanner(): UsageScanner
 }

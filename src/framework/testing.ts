@@ -81,6 +81,7 @@ export function request(input: RequestInput = {}): InferenceRequest {
     model: 'model',
     targetModel: fields.model ?? 'model',
     criticality: 'Standard',
+    priority: 0,
     prompt: undefined,
     cacheSalt: undefined,
     maxOutputTokens: undefined,

@@ -416,6 +416,7 @@ function tokenizerRequest(model: string, prompt: Prompt): InferenceRequest {
     model,
     targetModel: model,
     criticality: 'Standard',
+    priority: 0,
     prompt,
     cacheSalt: undefined,
     maxOutputTokens: undefined,

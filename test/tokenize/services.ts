@@ -70,6 +70,7 @@ export function requestFor(model: string, prompt: Prompt | undefined): Inference
     model,
     targetModel: model,
     criticality: 'Standard',
+    priority: 0,
     prompt,
     cacheSalt: undefined,
     maxOutputTokens: undefined,

@@ -287,6 +287,7 @@ export class Director implements Router, Disposable {
       ...parsed,
       targetModel: parsed.model === '' ? '' : (rewrite ?? parsed.model),
       criticality: 'Standard',
+      priority: 0,
       bodyBytes,
       attributes: new Attributes(),
     }
