@@ -34,6 +34,7 @@ const ANSWERS: Readonly<Record<ErrorCode, Answer>> = {
   BUFFERS_FULL: { status: 503, type: 'server_error', reason: 'rejected-saturated' },
   POOL_EMPTY: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },
   SUBSET_EMPTY: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },
+  POOL_UNKNOWN: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },
   SHUTTING_DOWN: { status: 503, type: 'server_error', reason: 'rejected-shutting-down' },
   CANCELLED: { status: 503, type: 'server_error', reason: 'rejected-context-cancelled' },
   CONFIG_INVALID: FAULT,

@@ -1,6 +1,6 @@
 import { SchedulerError } from '../framework/errors.ts'
 import type { EndReason } from '../framework/plugin.ts'
-import type { Routed } from '../framework/services.ts'
+import type { GatewayCall, IncomingRequest, Routed } from '../framework/services.ts'
 import { answerCode, errorAnswer } from './answers.ts'
 import type { Exchanges } from './exchanges.ts'
 import { BODY_MODE, MESSAGE, ProcessingRequest } from './processing-request.ts'
@@ -61,6 +61,7 @@ export class Exchange {
   readonly #stream: Stream
   readonly #shared: Exchanges
   #abort: AbortController | undefined
+  #call: GatewayCall | undefined
   #phase: Phase = 'start'
   #requestMode: number = BODY_MODE.fullDuplexStreamed
   #responseMode: number = BODY_MODE.fullDuplexStreamed
@@ -93,6 +94,11 @@ export class Exchange {
     this.#stream = stream
     this.#shared = shared
     shared.add(this)
+  }
+
+  /** How the gateway addressed us; said before the first message. */
+  called(call: GatewayCall): void {
+    this.#call = call
   }
 
   /** Takes one message as it came. Never throws. */
@@ -278,7 +284,12 @@ export class Exchange {
   #route() {
     this.#phase = 'routing'
     this.#abort = new AbortController()
-    const request = { headers: this.#headers, body: this.#pieces, subset: this.#subset }
+    const request: IncomingRequest = {
+      headers: this.#headers,
+      body: this.#pieces,
+      subset: this.#subset,
+      ...(this.#call && { call: this.#call }),
+    }
     this.#shared.router.route(request, this.#abort.signal).then(
       (routed) => this.#answer(routed),
       (error: unknown) => {

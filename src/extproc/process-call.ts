@@ -1,8 +1,11 @@
-import type { ServerInterceptingCallInterface } from '@grpc/grpc-js'
+import type { Metadata, ServerInterceptingCallInterface } from '@grpc/grpc-js'
 import { ServerInterceptingCall, status } from '@grpc/grpc-js'
 import type { Stream } from './exchange.ts'
 import { Exchange } from './exchange.ts'
 import type { Exchanges } from './exchanges.ts'
+
+/** Says which pool a call is for, where one process answers for several. */
+const POOL_METADATA = 'x-epp-pool'
 
 /** Unsent bytes of one stream past which no further message is read from it. */
 const MAX_UNSENT_BYTES = 1024 * 1024
@@ -30,7 +33,13 @@ export class ProcessCall extends ServerInterceptingCall implements Stream {
 
   override start(_handler: unknown): void {
     this.#call.start({
-      onReceiveMetadata: () => this.#read(),
+      onReceiveMetadata: (metadata: Metadata) => {
+        this.#exchange.called({
+          authority: this.#call.getHost(),
+          pool: metadata.get(POOL_METADATA)[0]?.toString(),
+        })
+        this.#read()
+      },
       onReceiveMessage: (message: Buffer) => {
         this.#exchange.receive(message)
         if (this.#ended) return

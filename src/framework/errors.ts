@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'NO_ENDPOINTS'
   | 'POOL_EMPTY'
   | 'SUBSET_EMPTY'
+  | 'POOL_UNKNOWN'
   | 'SHUTTING_DOWN'
   | 'CANCELLED'
   | 'PORT_IN_USE'

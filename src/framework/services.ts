@@ -262,8 +262,10 @@ export interface OpenAiApi {
     headers: ReadonlyMap<string, string>,
     body: readonly Uint8Array[],
   ): ParsedRequest
-  /** The same bytes with the value of the top-level `model` replaced, or put first where there is none, all else untouched. */
+  /** The same bytes with the value of the top-level `model` replaced, all else untouched. */
   rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
+  /** The same bytes with a top-level `model`, for a body that has none. */
+  addModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
   usageScanner(): UsageScanner
 }
 
@@ -275,6 +277,16 @@ export interface IncomingRequest {
   readonly body: readonly Uint8Array[]
   /** `ip` or `ip:port` entries that the gateway allows; undefined when it gave no hint. */
   readonly subset: readonly string[] | undefined
+  /** Whom the gateway called, where one process answers for several pools. */
+  readonly call?: GatewayCall
+}
+
+/** How the gateway addressed the picker; nothing that a client could say. */
+export interface GatewayCall {
+  /** The call's `:authority`, such as `epp-default-qwen.envoy-gateway-system:9002`. */
+  readonly authority: string
+  /** The call's initial metadata `x-epp-pool`: `name` or `namespace/name`; undefined without it. */
+  readonly pool: string | undefined
 }
 
 /** The answer to a transport: where the request goes, and whom to tell what becomes of it. */

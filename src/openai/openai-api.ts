@@ -1,4 +1,5 @@
 import type { OpenAiApi } from '../framework/services.ts'
+import { addModel } from './add-model.ts'
 import { parseRequest } from './parse-request.ts'
 import { rewriteModel } from './rewrite-model.ts'
 import { createUsageScanner } from './usage-scanner.ts'
@@ -7,5 +8,6 @@ import { createUsageScanner } from './usage-scanner.ts'
 export const openAiApi: OpenAiApi = {
   parse: (path, _headers, body) => parseRequest(path, body),
   rewriteModel,
+  addModel,
   usageScanner: createUsageScanner,
 }

@@ -64,9 +64,14 @@ const gie = (prefix: string, labels: Family['labels']): Family => ({
   cachedTokens: `${prefix}_prompt_cached_tokens`,
 })
 
+const priority = (request: InferenceRequest | undefined) => String(request?.priority ?? 0)
+
 const GIE_FAMILIES: readonly Family[] = [
   {
-    ...gie('inference_objective', (request) => ({ ...models(request), priority: '0' })),
+    ...gie('inference_objective', (request) => ({
+      ...models(request),
+      priority: priority(request),
+    })),
     pool: {
       kvCacheUsage: 'inference_pool_average_kv_cache_utilization',
       queue: 'inference_pool_average_queue_size',
@@ -87,7 +92,7 @@ const LLM_D_FAMILY: Family = {
       request?.headers.get('x-llm-d-inference-fairness-id') ??
       request?.headers.get('x-gateway-inference-fairness-id') ??
       'default-flow',
-    priority: '0',
+    priority: priority(request),
   }),
   requests: 'llm_d_epp_request_total',
   errors: 'llm_d_epp_request_error_total',
@@ -191,7 +196,7 @@ export class FieldMetrics implements Observer {
 
   #series(request: InferenceRequest): RequestSeries {
     const labels = this.#families.map((family) => family.labels(request))
-    const key = Object.values(labels.at(-1)!).join('\0')
+    const key = labels.map((each) => Object.values(each).join('\0')).join('\0')
     const known = this.#kinds.get(key)
     if (known) return known
     const series = new RequestSeries(this.#metrics, this.#families, labels)

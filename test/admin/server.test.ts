@@ -8,7 +8,10 @@ const decision = (requestId: string): Decision => ({
   generation: 3,
   model: 'm',
   targetModel: 'm',
+  pool: undefined,
+  modelRule: undefined,
   criticality: 'Standard',
+  priority: 0,
   poolSize: 2,
   candidates: 2,
   profiles: [

@@ -15,6 +15,7 @@ describe('errorAnswer', () => {
     BUFFERS_FULL: [503, 'server_error', 'rejected-saturated'],
     POOL_EMPTY: [503, 'server_error', 'rejected-no-endpoints'],
     SUBSET_EMPTY: [503, 'server_error', 'rejected-no-endpoints'],
+    POOL_UNKNOWN: [503, 'server_error', 'rejected-no-endpoints'],
     SHUTTING_DOWN: [503, 'server_error', 'rejected-shutting-down'],
     CANCELLED: [503, 'server_error', 'rejected-context-cancelled'],
     CONFIG_INVALID: [500, 'server_error', undefined],

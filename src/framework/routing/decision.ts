@@ -38,11 +38,16 @@ export interface Decision {
   readonly requestId: string
   /** Epoch milliseconds. */
   readonly atMs: number
+  /** `namespace/name` of the pool; undefined where endpoints come from flags or a file. */
+  readonly pool: string | undefined
   /** Configuration generation that decided. */
   readonly generation: number
   readonly model: string
   readonly targetModel: string
+  /** The object that renamed the model or told its criticality; undefined when none speaks of it. */
+  readonly modelRule: string | undefined
   readonly criticality: Criticality
+  readonly priority: number
   /** Endpoints in the pool before subset and filters. */
   readonly poolSize: number
   /** Endpoints that the gateway's subset left; equal to `poolSize` without one. */

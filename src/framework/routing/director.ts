@@ -4,16 +4,19 @@ import type { Endpoint } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
 import type { Observer } from '../plugin.ts'
-import type { InferenceRequest } from '../request.ts'
+import { type Criticality, criticalityOf, type InferenceRequest } from '../request.ts'
 import {
   type Clock,
   type Endpoints,
   type Histogram,
   type IncomingRequest,
   type Metrics,
+  type ModelRule,
   type Models,
   type OpenAiApi,
   PREFIX_FINDING,
+  type Random,
+  type RequestRules,
   type Routed,
   type Router,
 } from '../services.ts'
@@ -21,7 +24,9 @@ import type { Decision, DecisionLog } from './decision.ts'
 import { Exchange } from './exchange.ts'
 import {
   CONTROL_HEADERS,
+  firstHeader,
   MODEL_REWRITE_HEADERS,
+  OBJECTIVE_HEADERS,
   REQUEST_ID_HEADER,
   requestId,
   requestPath,
@@ -34,8 +39,19 @@ import { runProfiles } from './scheduler.ts'
 /** A model's name is kept: in decisions, in the labels of metrics. */
 const MAX_MODEL_CHARACTERS = 1024
 
+/** The priority of a request whose criticality alone is told. */
+const PRIORITIES: Readonly<Record<Criticality, number>> = {
+  Critical: 1,
+  Standard: 0,
+  Sheddable: -1,
+}
+
+/** Rules of a picker without any objects. */
+const NO_RULES: RequestRules = { priorityOf: () => undefined, ruleOf: () => undefined }
+
 export interface DirectorServices {
   readonly clock: Clock
+  readonly random: Random
   readonly metrics: Metrics
   readonly endpoints: Endpoints
   readonly models: Models
@@ -54,6 +70,10 @@ export interface DirectorOptions {
   readonly requestTimeoutMs: number
   /** Whether transports pass responses: `auto` when a plugin needs them. */
   readonly responses: 'auto' | 'always' | 'never'
+  /** `namespace/name` of the pool, for decisions; undefined where it has none. */
+  readonly pool?: string
+  /** False leaves the gateway's subset of endpoints unread; true when absent. */
+  readonly subsetHints?: boolean
 }
 
 /**
@@ -73,6 +93,7 @@ export class Director implements Router, Disposable {
   readonly #uses = new Map<Generation, number>()
   readonly #drained = new Map<Generation, () => void>()
   #generation: Generation
+  #rules = NO_RULES
 
   constructor(services: DirectorServices, options: DirectorOptions, generation: Generation) {
     this.#services = services
@@ -112,6 +133,11 @@ export class Director implements Router, Disposable {
 
   get generation(): Generation {
     return this.#generation
+  }
+
+  /** What objects say of models and priorities, from the next request on. */
+  setRules(rules: RequestRules): void {
+    this.#rules = rules
   }
 
   /**
@@ -158,7 +184,8 @@ export class Director implements Router, Disposable {
   ): Promise<Routed> {
     const { openAi, models, endpoints, clock } = this.#services
     const startMs = performance.now()
-    const request = this.#read(id, incoming)
+    const { request, rule } = this.#read(id, incoming)
+    const subset = this.#options.subsetHints === false ? undefined : incoming.subset
     const parsedMs = performance.now()
     this.#phases.parse.observe((parsedMs - startMs) / 1000)
 
@@ -172,20 +199,17 @@ export class Director implements Router, Disposable {
       }
     }
     if (generation.producers.length > 0 && request.prompt !== undefined) {
-      await this.#produce(generation, request, this.#candidates(incoming.subset), signal)
+      await this.#produce(generation, request, this.#candidates(subset), signal)
     }
     if (signal.aborted) {
       throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
     }
-    const body =
-      request.targetModel === request.model
-        ? incoming.body
-        : openAi.rewriteModel(incoming.body, request.targetModel)
+    const body = this.#bodyFor(request, incoming.body)
     const producedMs = performance.now()
     this.#phases.produce.observe((producedMs - parsedMs) / 1000)
 
     // From here to the reservation nothing waits.
-    const candidates = this.#candidates(incoming.subset)
+    const candidates = this.#candidates(subset)
     const runs = runProfiles(generation, request, candidates, clock.nowMs())
     const target = runs.primary.picked[0]!
     const reservation = this.#services.inFlight.reserve(target)
@@ -193,10 +217,13 @@ export class Director implements Router, Disposable {
     const decision: Decision = {
       requestId: id,
       atMs: clock.epochMs(),
+      pool: this.#options.pool,
       generation: generation.id,
       model: request.model,
       targetModel: request.targetModel,
+      modelRule: rule?.source,
       criticality: request.criticality,
+      priority: request.priority,
       poolSize: endpoints.list().length,
       candidates: candidates.length,
       profiles: runs.traces,
@@ -256,7 +283,10 @@ export class Director implements Router, Disposable {
     return exchange
   }
 
-  #read(id: string, incoming: IncomingRequest): InferenceRequest {
+  #read(
+    id: string,
+    incoming: IncomingRequest,
+  ): { readonly request: InferenceRequest; readonly rule: ModelRule | undefined } {
     const { headers, body } = incoming
     const path = requestPath(headers)
     const bodyBytes = body.reduce((sum, piece) => sum + piece.byteLength, 0)
@@ -270,27 +300,43 @@ export class Director implements Router, Disposable {
             maxOutputTokens: undefined,
           }
         : this.#services.openAi.parse(path, headers, body)
-    const rewriteHeader = MODEL_REWRITE_HEADERS.find((name) => headers.get(name))
-    const rewrite = rewriteHeader && headers.get(rewriteHeader)
+    const rewrite = firstHeader(headers, MODEL_REWRITE_HEADERS)
     checkModel('"model"', parsed.model)
-    if (rewriteHeader && rewrite) checkModel(`the header ${rewriteHeader}`, rewrite)
-    if (parsed.model === '' && parsed.prompt !== undefined) {
+    if (rewrite) checkModel(`the header ${rewrite.name}`, rewrite.value)
+    // Requests such as GET /v1/models have no model, and need none.
+    const namesModel = parsed.model !== '' || parsed.prompt !== undefined
+    const rule = namesModel ? this.#rules.ruleOf(parsed.model, this.#services.random) : undefined
+    // What an operator's object says comes before what a client asks for.
+    const targetModel =
+      rule?.targetModel ?? (namesModel ? rewrite?.value : undefined) ?? parsed.model
+    if (targetModel === '' && parsed.prompt !== undefined) {
       throw new SchedulerError(
         'MODEL_MISSING',
         'the request names no model; set "model" in its body',
       )
     }
-    return {
+    const objective = firstHeader(headers, OBJECTIVE_HEADERS)
+    const priority = objective && this.#rules.priorityOf(objective.value)
+    const request: InferenceRequest = {
       id,
       path,
       headers,
       ...parsed,
-      targetModel: parsed.model === '' ? '' : (rewrite ?? parsed.model),
-      criticality: 'Standard',
-      priority: 0,
+      targetModel,
+      criticality: rule?.criticality ?? criticalityOf(priority ?? 0),
+      priority: priority ?? PRIORITIES[rule?.criticality ?? 'Standard'],
       bodyBytes,
       attributes: new Attributes(),
     }
+    return { request, rule }
+  }
+
+  #bodyFor({ model, targetModel }: InferenceRequest, body: readonly Uint8Array[]) {
+    const { openAi } = this.#services
+    if (targetModel === model) return body
+    return model === ''
+      ? openAi.addModel(body, targetModel)
+      : openAi.rewriteModel(body, targetModel)
   }
 
   #candidates(subset: readonly string[] | undefined): readonly Endpoint[] {

@@ -8,13 +8,30 @@ export const MODEL_REWRITE_HEADERS = [
   'x-gateway-model-name-rewrite',
 ] as const
 
+/** Name the InferenceObjective that gives the request its priority; the first name wins. */
+export const OBJECTIVE_HEADERS = [
+  'x-llm-d-inference-objective',
+  'x-gateway-inference-objective',
+] as const
+
+/** The value of the first of these headers that has one. */
+export function firstHeader(
+  headers: ReadonlyMap<string, string>,
+  names: readonly string[],
+): { readonly name: string; readonly value: string } | undefined {
+  for (const name of names) {
+    const value = headers.get(name)
+    if (value) return { name, value }
+  }
+  return undefined
+}
+
 /** Headers that steer the picker or belong to it: taken off the request unless a plugin sets them. */
 export const CONTROL_HEADERS: readonly string[] = [
   ...MODEL_REWRITE_HEADERS,
+  ...OBJECTIVE_HEADERS,
   'x-llm-d-inference-fairness-id',
   'x-gateway-inference-fairness-id',
-  'x-llm-d-inference-objective',
-  'x-gateway-inference-objective',
   'x-llm-d-slo-ttft-ms',
   'x-llm-d-slo-tpot-ms',
   'x-slo-ttft-ms',

@@ -78,6 +78,7 @@ function setUp(setup: Setup = {}) {
   const director = new Director(
     {
       clock: { nowMs: () => nowMs, epochMs: () => nowMs },
+      random: seededRandom(2),
       metrics,
       endpoints: {
         list: () => endpoints,
@@ -96,6 +97,7 @@ function setUp(setup: Setup = {}) {
           maxOutputTokens: undefined,
           ...setup.parsed,
         }),
+        addModel: (_body, model) => [Buffer.from(`${model} added`)],
         rewriteModel: (_body, model) => [Buffer.from(`rewritten to ${model}`)],
         usageScanner: () => ({ push() {}, usage: () => undefined }),
       },
@@ -227,6 +229,57 @@ describe('Director', () => {
       'x-llm-d-model-name-rewrite',
       'x-prefiller-host-port',
     ])
+  })
+
+  it('asks rules for target and criticality before what the client wants', async () => {
+    const { director, route, decisions } = setUp()
+    const rule = {
+      targetModel: 'lora-1',
+      criticality: 'Critical',
+      source: 'InferenceModel d/m',
+    } as const
+    director.setRules({
+      priorityOf: (name) => ({ batch: -2 })[name],
+      ruleOf: (model) => (model === 'm' ? rule : undefined),
+    })
+    const routed = await route({
+      'x-request-id': 'r1',
+      'x-llm-d-model-name-rewrite': 'other',
+      'x-gateway-inference-objective': 'batch',
+    })
+    assert.equal(Buffer.concat(routed.body as Buffer[]).toString(), 'rewritten to lora-1')
+    const { modelRule, criticality, priority, targetModel } = decisions.find('r1')!
+    assert.deepEqual([modelRule, criticality, priority], [rule.source, 'Critical', -2])
+    assert.equal(targetModel, 'lora-1')
+  })
+
+  it('takes the criticality from the objective where no model says one', async () => {
+    const { director, route, decisions } = setUp()
+    director.setRules({
+      priorityOf: (name) => ({ batch: -2, chat: 4, zero: 0 })[name],
+      ruleOf: () => undefined,
+    })
+    for (const [objective, expected] of [
+      ['batch', ['Sheddable', -2]],
+      ['chat', ['Critical', 4]],
+      ['zero', ['Standard', 0]],
+      ['unknown', ['Standard', 0]],
+    ] as const) {
+      await route({ 'x-request-id': objective, 'x-llm-d-inference-objective': objective })
+      const { criticality, priority } = decisions.find(objective)!
+      assert.deepEqual([criticality, priority], expected)
+    }
+  })
+
+  it('lets a rule name the model of a request that names none', async () => {
+    const { director, route, decisions } = setUp({ parsed: { model: '' } })
+    director.setRules({
+      priorityOf: () => undefined,
+      ruleOf: () => ({ targetModel: 'base', criticality: undefined, source: 'x' }),
+    })
+    const routed = await route({ 'x-request-id': 'r1' })
+    assert.equal(decisions.find('r1')!.targetModel, 'base')
+    assert.equal(Buffer.concat(routed.body as Buffer[]).toString(), 'base added')
   })
 
   it('replaces a request id that is not printable or too long', async () => {
