@@ -1,61 +1,29 @@
 import { fileURLToPath } from 'node:url'
 import { AdminServer } from './admin/server.ts'
+import { EventSockets } from './app/event-sockets.ts'
+import type { KubernetesOptions } from './app/kubernetes.ts'
+import { type ConfigText, type PoolOptions, warnOf } from './app/pool.ts'
+import { type BaseConfig, Pools, type PoolsServices } from './app/pools.ts'
 import { MAX_DOCUMENT_BYTES, readDocument } from './config/document.ts'
 import { FileWatch, readText } from './config/file-watch.ts'
 import { loadConfig } from './config/load.ts'
 import { ModuleLoader } from './config/module-loader.ts'
-import { type CheckedConfig, defaultParams } from './config/parse.ts'
-import { problemLine } from './config/problem.ts'
-import { EndpointStore } from './datalayer/endpoint-store.ts'
-import { ModelDirectory } from './datalayer/models.ts'
-import { Scraper } from './datalayer/scraper.ts'
+import { writeConfig } from './config/write-config.ts'
 import { FileDiscovery } from './discovery/file-discovery.ts'
+import { DEFAULT_POOL_CONFIG } from './discovery/kubernetes/policy.ts'
 import { parseEndpointFlags } from './discovery/static.ts'
 import { type ExtProcServer, startExtProcServer } from './extproc/server.ts'
-import { buildGeneration, type Generation } from './framework/build.ts'
-import { Container } from './framework/container.ts'
-import { durationMs } from './framework/duration.ts'
 import { SchedulerError } from './framework/errors.ts'
-import { PluginProbe } from './framework/instrument.ts'
-import type { Observer } from './framework/plugin.ts'
 import { seededRandom } from './framework/random.ts'
 import { Readiness } from './framework/readiness.ts'
 import { DecisionLog } from './framework/routing/decision.ts'
-import { Director } from './framework/routing/director.ts'
-import { InFlightLedger } from './framework/routing/in-flight.ts'
+import { PoolRouter } from './framework/routing/pool-router.ts'
 import { RequestLog, type RequestLogMode } from './framework/routing/request-log.ts'
-import {
-  CLOCK,
-  type Clock,
-  ENDPOINTS,
-  IN_FLIGHT,
-  LOGGER,
-  type Logger,
-  METRICS,
-  MODELS,
-  NOTICES,
-  type Notices,
-  PREFIX_INDEX,
-  RANDOM,
-  ROUTED_PREFIX_INDEX,
-  type Router,
-  TOKENIZER,
-} from './framework/services.ts'
-import { DEFAULT_KV_EVENTS_PORT } from './kvcache/events/zmq-intake.ts'
-import { type KvCache, startKvCache } from './kvcache/kv-cache.ts'
-import { KvRoutedPrefixIndex } from './kvcache/routed-prefix-index.ts'
-import { openAiApi } from './openai/openai-api.ts'
+import type { Clock, Router } from './framework/services.ts'
 import { builtinPlugins } from './plugins/index.ts'
-import {
-  type PrecisePrefixCacheParams,
-  tokenProcessorOf,
-} from './plugins/scorers/precise-prefix-cache-scorer.ts'
-import { FieldMetrics } from './telemetry/field-metrics.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
-import { PredictionMetrics } from './telemetry/prediction-metrics.ts'
-import { PromptTokenizer } from './tokenize/prompt-tokenizer.ts'
 import { version } from './version.ts'
 
 /** The profile that is used when none is given. */
@@ -64,10 +32,6 @@ export const DEFAULT_CONFIG_FILE = fileURLToPath(
 )
 
 const DECISIONS_KEPT = 1000
-const DEFAULT_BIND = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`
-const DEFAULT_BEAT_MS = 60_000
-const DEFAULT_INDEX_MIB = 1024
-const ROUTED_INDEX_MIB = 256
 const MEBIBYTE = 1024 * 1024
 
 /** Everything that flags can say; durations in milliseconds. */
@@ -98,6 +62,12 @@ export interface ServeOptions {
   readonly requestLog: RequestLogMode
   readonly seed?: number
   readonly strict?: boolean
+  /** Pools of a cluster; absent where endpoints come from flags or a file. */
+  readonly kubernetes?: KubernetesOptions
+  /** False leaves the gateway's subset of endpoints unread. */
+  readonly subsetHints?: boolean
+  /** What was given and has no effect; logged at the start. */
+  readonly flagWarnings?: readonly string[]
   /** Where log lines go; standard output when absent. */
   readonly write?: (line: string) => void
 }
@@ -167,131 +137,39 @@ async function startParts(
   const readiness = new Readiness()
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 32))
   const services = { clock, logger, metrics, notices, random }
+  for (const warning of options.flagWarnings ?? []) logger.named('flags').warn(warning)
 
-  const file = options.configFile ?? DEFAULT_CONFIG_FILE
   const modules = new ModuleLoader(builtinPlugins)
-  const load = (text: string) =>
-    loadConfig(
-      text,
-      options.configText === undefined ? file : '--config-text',
-      builtinPlugins,
-      modules,
-      {
-        strict: options.strict ?? false,
-      },
-    )
-  const text = options.configText ?? (await readConfigFile(file))
-  const config = await load(text)
-  warn(logger, config)
+  const load = (text: string, source: string) =>
+    loadConfig(text, source, builtinPlugins, modules, { strict: options.strict ?? false })
+  const base = await baseConfig(options, load)
+  warnOf(logger, base.config.warnings)
 
-  const endpoints = new EndpointStore(services)
-  endpoints.replace('flags', parseEndpointFlags(options.endpoints))
-  if (options.endpointsFile !== undefined) {
-    const discovery = new FileDiscovery(options.endpointsFile, {
-      ...services,
-      sink: endpoints,
-      readText: (path) => readText(path, MAX_DOCUMENT_BYTES),
-      readDocument,
-      watchFile: (path, listener, watch) => new FileWatch(path, listener, watch),
-    })
-    await discovery.start()
-    onClose(() => discovery.stop())
-  }
-  readiness.set('endpoints', true, 'the first set of endpoints is known')
-
-  const models = new ModelDirectory({ ...services, endpoints })
-  models.start()
-  onClose(() => models.stop())
-  const scraper = new Scraper(
-    { ...services, endpoints, sink: endpoints },
-    { intervalMs: options.refreshMetricsInterval },
-  )
-  scraper.start()
-  onClose(() => scraper.stop())
-
-  const tokenizer = new PromptTokenizer({
-    ...services,
-    models,
-    tokenizersDir: options.tokenizersDir,
+  const sockets = new EventSockets(services, {
+    bind: options.kvEventsBind,
+    dialPort: options.kvEventsDial,
   })
-  onClose(() => tokenizer.close())
-  configureTokenizer(tokenizer, config)
-  await tokenizer.prepare()
-
-  const cache = await startKvCache(
-    { ...services, models, endpoints, maxMemoryBytes: indexMiB(config) * MEBIBYTE },
-    eventSockets(options, config),
-  )
-  onClose(() => cache.close())
-  const routed = new KvRoutedPrefixIndex({
-    endpoints,
-    maxMemoryBytes: ROUTED_INDEX_MIB * MEBIBYTE,
-  })
-  onClose(() => routed.close())
-
-  const inFlight = new InFlightLedger()
-  const container = new Container()
-    .provide(CLOCK, {}, () => clock)
-    .provide(RANDOM, {}, () => random)
-    .provide(LOGGER, {}, () => logger)
-    .provide(METRICS, {}, () => metrics)
-    .provide(NOTICES, {}, () => notices)
-    .provide(ENDPOINTS, {}, () => endpoints)
-    .provide(MODELS, {}, () => models)
-    .provide(IN_FLIGHT, {}, () => inFlight)
-    .provide(TOKENIZER, {}, () => tokenizer)
-    .provide(PREFIX_INDEX, {}, () => cache.index)
-    .provide(ROUTED_PREFIX_INDEX, {}, () => routed)
-
+  onClose(() => sockets.close())
   const decisions = new DecisionLog(DECISIONS_KEPT)
-  const field = new FieldMetrics(metrics, endpoints, 'default', config.metricsCompat)
-  const observe = (name: string, plugin: Observer) => ({
-    name,
-    plugin,
-    probe: new PluginProbe('observer', name, name, metrics, logger),
-  })
-  const build = (id: number, from: CheckedConfig) =>
-    buildGeneration(id, from.spec, container, builtinPlugins, defaultParams)
-  const director = new Director(
-    {
-      ...services,
-      endpoints,
-      models,
-      openAi: openAiApi,
-      inFlight,
-      decisions,
-      requestLog: new RequestLog(logger, options.requestLog),
-      observers: [
-        observe('field-metrics', field),
-        observe('prediction-metrics', new PredictionMetrics(metrics)),
-      ],
-      refused: (code) => field.refused(code),
-    },
-    { requestTimeoutMs: options.requestTimeout, responses: options.responses },
-    build(1, config),
+  const requestLog = new RequestLog(logger, options.requestLog)
+  const pools = new Pools(
+    { ...services, sockets, decisions, requestLog, load },
+    poolOptions(options),
+    base,
   )
-  onClose(() => director[Symbol.dispose]())
-  onClose(() => director.generation[Symbol.asyncDispose]())
-  readiness.set('configuration', true, 'generation 1')
+  onClose(() => pools.closeAll())
+  readiness.set('configuration', true, `from ${base.text.source}`)
 
-  const running = new RunningConfig(config, text)
-  if (options.configText === undefined) {
-    const reload = reloader({ director, running, load, build, tokenizer, ...services })
-    const watch = new FileWatch(
-      file,
-      {
-        changed: (changed) => void reload(changed),
-        lost: (reason) =>
-          notices.set(
-            'config-file',
-            `${file} cannot be read: ${reason}; the last good configuration goes on`,
-          ),
-      },
-      { initial: text },
-    )
-    onClose(() => watch.close())
+  const kubernetes =
+    options.kubernetes &&
+    (await (
+      await import('./app/kubernetes.ts')
+    ).startKubernetes(options.kubernetes, { ...services, readiness, pools, sockets }, onClose))
+  if (kubernetes === undefined) {
+    await startOwnPool(options, pools, services, onClose)
+    readiness.set('endpoints', true, 'the first set of endpoints is known')
   }
-  startBeat(config, cache, logger, onClose)
+  if (base.isFile) onClose(watchConfigFile(base.text, pools, load, services))
 
   const admin = new AdminServer(
     {
@@ -299,8 +177,11 @@ async function startParts(
       metricsText: () => metrics.text(),
       ready: () => readiness.list(),
       notices: () => notices.list(),
-      endpoints: () => endpointPage(endpoints, inFlight, cache),
-      configuration: () => ({ generation: director.generation.id, ...running.page() }),
+      endpoints: () => pools.list().flatMap((pool) => pool.endpointPage()),
+      configuration: () => {
+        const pages = pools.list().map((pool) => pool.configPage())
+        return pages.length === 1 ? pages[0] : pages
+      },
       decisions,
     },
     { host: options.bindAddress, port: options.metricsPort, token: options.adminToken },
@@ -308,8 +189,9 @@ async function startParts(
   const metricsPort = await admin.start()
   onClose(() => admin.close())
   readiness.set('ports', false, 'ext_proc is not open yet')
+  const router = new PoolRouter(() => pools.routed())
   const extProc: ExtProcServer = await startExtProcServer(
-    { router: director, health: readiness, logger, metrics },
+    { router, health: readiness, logger, metrics },
     {
       host: options.bindAddress,
       grpcPort: options.grpcPort,
@@ -320,103 +202,114 @@ async function startParts(
       certPath: options.certPath,
     },
   )
-  onClose(() => {
+  onClose(async () => {
     readiness.set('draining', false, 'shutting down')
-    return extProc.stop(options.drainTimeout)
+    await Promise.all([kubernetes?.stepDown(), extProc.stop(options.drainTimeout)])
   })
   readiness.set('ports', true, 'all are open')
 
   const ports = { grpc: extProc.grpcPort, health: extProc.grpcHealthPort, metrics: metricsPort }
   logger.info('Serving', {
     ...ports,
-    kvEvents: cache.zmq.boundAddress,
-    endpoints: endpoints.list().length,
-    config: options.configText === undefined ? file : '--config-text',
+    kvEvents: sockets.boundAddress,
+    endpoints: pools.list().reduce((sum, { endpoints }) => sum + endpoints.list().length, 0),
+    config: base.text.source,
     version,
   })
-  return { ports, router: director }
+  return { ports, router }
 }
 
-/** What the configuration in force is, and what became of the last attempt to change it. */
-class RunningConfig {
-  config: CheckedConfig
-  text: string
-  lastReload: { readonly at: string; readonly result: string } | undefined
+type ProcessServices = Omit<PoolsServices, 'sockets' | 'decisions' | 'requestLog' | 'load'>
+type LoadConfig = PoolsServices['load']
 
-  constructor(config: CheckedConfig, text: string) {
-    this.config = config
-    this.text = text
-  }
-
-  page() {
-    return { lastReload: this.lastReload, warnings: this.config.warnings, text: this.text }
-  }
-}
-
-/** Takes a changed configuration over, or keeps the running one and says why; one at a time. */
-function reloader(parts: {
-  readonly director: Director
-  readonly running: RunningConfig
-  readonly load: (text: string) => Promise<CheckedConfig>
-  readonly build: (id: number, config: CheckedConfig) => Generation
-  readonly tokenizer: PromptTokenizer
-  readonly logger: Logger
-  readonly metrics: PrometheusMetrics
-  readonly notices: Notices
-}): (text: string) => Promise<void> {
-  const { director, running, metrics, notices, tokenizer } = parts
-  const logger = parts.logger.named('config')
-  const count = (result: string) =>
-    metrics.counter('epp_config_reloads_total', 'Changed configuration files, by result.', {
-      result,
-    })
-  const [ok, failed] = [count('ok'), count('failed')]
-  metrics.observed('epp_config_generation', 'Number of the configuration in force.', () => [
-    { labels: {}, value: director.generation.id },
-  ])
-  const dispose = async (old: Generation) => {
-    try {
-      await old[Symbol.asyncDispose]()
-    } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error)
-      logger.error('A plugin of the replaced configuration failed to close', { problem })
+/** What the flags give; a pool of Kubernetes that no file configures starts without prefix scorers until its policy is known. */
+async function baseConfig(
+  options: ServeOptions,
+  load: LoadConfig,
+): Promise<BaseConfig & { readonly isFile: boolean }> {
+  const { configText, configFile, kubernetes } = options
+  const isGiven = configText !== undefined || configFile !== undefined
+  const isFile = configText === undefined && (isGiven || kubernetes === undefined)
+  let text: ConfigText
+  if (configText !== undefined) text = { source: '--config-text', text: configText }
+  else if (isFile) {
+    const source = configFile ?? DEFAULT_CONFIG_FILE
+    text = { source, text: await readConfigFile(source) }
+  } else {
+    text = {
+      source: 'the default for pools without a policy',
+      text: writeConfig(DEFAULT_POOL_CONFIG),
     }
   }
+  return { config: await load(text.text, text.source), text, isGiven, isFile }
+}
+
+function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
+  return {
+    tokenizersDir: options.tokenizersDir,
+    scraper: { intervalMs: options.refreshMetricsInterval },
+    director: {
+      requestTimeoutMs: options.requestTimeout,
+      responses: options.responses,
+      subsetHints: options.subsetHints ?? true,
+    },
+  }
+}
+
+/** The one pool whose endpoints flags or a file name. */
+async function startOwnPool(
+  options: ServeOptions,
+  pools: Pools,
+  services: ProcessServices,
+  onClose: (step: () => unknown) => void,
+): Promise<void> {
+  const pool = pools.add(undefined)
+  pool.endpoints.replace('flags', parseEndpointFlags(options.endpoints))
+  if (options.endpointsFile !== undefined) {
+    const discovery = new FileDiscovery(options.endpointsFile, {
+      ...services,
+      sink: pool.endpoints,
+      readText: (path) => readText(path, MAX_DOCUMENT_BYTES),
+      readDocument,
+      watchFile: (path, listener, watch) => new FileWatch(path, listener, watch),
+    })
+    await discovery.start()
+    onClose(() => discovery.stop())
+  }
+  await pool.prepare()
+}
+
+/** Takes a changed file over, or keeps the running configuration and says why; one change at a time. */
+function watchConfigFile(
+  { source: file, text: initial }: ConfigText,
+  pools: Pools,
+  load: LoadConfig,
+  { notices }: ProcessServices,
+): () => void {
   const reload = async (text: string) => {
-    const at = new Date(clock.epochMs()).toISOString()
     try {
-      const config = await parts.load(text)
-      const drained = director.swap(parts.build(director.generation.id + 1, config))
-      configureTokenizer(tokenizer, config)
-      Object.assign(running, { config, text, lastReload: { at, result: 'ok' } })
-      ok.inc()
-      notices.set('config-file', undefined)
-      logger.info('Configuration taken over', { generation: director.generation.id })
-      warn(parts.logger, config)
-      void drained.then(dispose)
+      pools.takeBase(await load(text, file), { source: file, text })
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      running.lastReload = { at, result: message }
-      failed.inc()
-      notices.set(
-        'config-file',
-        `the changed file is not in force, generation ${director.generation.id} goes on: ${message}`,
-      )
-      logger.error('Configuration refused; the running one goes on', {
-        generation: director.generation.id,
-        problems: message.split('\n'),
-      })
+      pools.refuseBase(error)
     }
   }
   let last = Promise.resolve()
-  return (text) => {
-    last = last.then(() => reload(text))
-    return last
-  }
-}
-
-function warn(logger: Logger, config: CheckedConfig): void {
-  for (const problem of config.warnings) logger.named('config').warn(problemLine(problem))
+  const watch = new FileWatch(
+    file,
+    {
+      changed: (text) => {
+        notices.set('config-file', undefined)
+        last = last.then(() => reload(text))
+      },
+      lost: (reason) =>
+        notices.set(
+          'config-file',
+          `${file} cannot be read: ${reason}; the last good configuration goes on`,
+        ),
+    },
+    { initial },
+  )
+  return () => watch.close()
 }
 
 async function readConfigFile(file: string): Promise<string> {
@@ -429,88 +322,4 @@ async function readConfigFile(file: string): Promise<string> {
       { cause },
     )
   }
-}
-
-/** The params of the first plugin of that type in the configuration. */
-function paramsOf<T>(config: CheckedConfig, type: string): T | undefined {
-  return config.spec.plugins.find(({ plugin }) => plugin.type === type)?.params as T | undefined
-}
-
-const PRECISE = 'precise-prefix-cache-scorer'
-
-function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedConfig): void {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
-  const producer = paramsOf<{ modelName?: string; vllm?: { url: string } }>(
-    config,
-    'token-producer',
-  )
-  tokenizer.configure({
-    folders: config.tokenizers,
-    fallbackModel: producer?.modelName ?? (precise && tokenProcessorOf(precise).model),
-    engineUrl: producer?.vllm?.url,
-  })
-}
-
-function indexMiB(config: CheckedConfig): number {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
-  return precise?.indexerConfig?.kvBlockIndexConfig?.maxMemoryMiB ?? DEFAULT_INDEX_MIB
-}
-
-/** Flags first, then the precise scorer's params; with that scorer and nothing said, the default port is bound. */
-function eventSockets(options: ServeOptions, config: CheckedConfig) {
-  const { kvEventsBind: bind, kvEventsDial: dialPort } = options
-  if (bind !== undefined || dialPort !== undefined) return { bind, dialPort }
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
-  if (!precise) return {}
-  const events = precise.kvEventsConfig
-  const dial = events?.discoverPods === true
-  return {
-    bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
-    dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
-  }
-}
-
-/** The `metrics beat` line, as long as a precise scorer is configured and does not turn it off. */
-function startBeat(
-  config: CheckedConfig,
-  cache: KvCache,
-  logger: Logger,
-  onClose: (step: () => unknown) => void,
-): void {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
-  const settings = precise?.indexerConfig?.kvBlockIndexConfig
-  if (!precise || settings?.enableMetrics === false) return
-  const interval = settings?.metricsLoggingInterval
-  const everyMs = interval === undefined ? DEFAULT_BEAT_MS : durationMs(interval)
-  const beat = setInterval(
-    () => logger.named('metrics').info('metrics beat', { ...cache.beat() }),
-    Math.max(everyMs, 10),
-  )
-  beat.unref()
-  onClose(() => clearInterval(beat))
-}
-
-/** What `/endpoints` shows. */
-function endpointPage(endpoints: EndpointStore, inFlight: InFlightLedger, cache: KvCache) {
-  const caches = new Map(cache.status().map((status) => [status.hostPort, status]))
-  return endpoints.list().map((endpoint) => {
-    const status = caches.get(endpoint.hostPort)
-    return {
-      name: endpoint.name,
-      namespace: endpoint.namespace,
-      address: endpoint.hostPort,
-      rank: endpoint.rank,
-      labels: Object.fromEntries(endpoint.labels),
-      state: endpoint.metrics ? 'scraped' : 'no fresh metrics',
-      inFlight: inFlight.requests(endpoint),
-      waiting: endpoint.metrics?.waiting,
-      running: endpoint.metrics?.running,
-      kvCacheUsage: endpoint.metrics?.kvCacheUsage,
-      scrapeAgeMs: endpoint.metrics && Math.round(clock.nowMs() - endpoint.metrics.scrapedAtMs),
-      coverage: status?.coverage,
-      blockTokens: status?.blockTokens,
-      blocks: status?.blocks,
-      publishers: status?.publishers,
-    }
-  })
 }

@@ -10,7 +10,7 @@ const importsOf = (file: string) =>
   [...text(file).matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, specifier]) => specifier!)
 
 /** Folders of the composition root, which may import anything. */
-const ROOT = ['cli']
+const ROOT = ['app', 'cli']
 
 /** The one folder or file where a package may be imported. */
 const HOMES: Readonly<Record<string, string>> = {

@@ -1,7 +1,6 @@
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
 import { type EndpointCacheStatus, EventIntake } from './events/event-intake.ts'
-import { ZmqIntake } from './events/zmq-intake.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { HashingCheck } from './hashing/hashing-check.ts'
 import { RequestKeys } from './hashing/request-keys.ts'
@@ -45,35 +44,12 @@ export interface KvCacheOptions {
 }
 
 /**
- * Follows the engines' caches and opens the sockets asked for.
- *
- * @param sockets `bind`: ZMQ address such as `tcp://*:5557` to which engines connect; `dialPort`: port, plus rank, at which
- *   every endpoint is dialled; without either no events come in
- * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound
- */
-export async function startKvCache(
-  options: KvCacheOptions,
-  sockets: { readonly bind?: string | undefined; readonly dialPort?: number | undefined },
-): Promise<KvCache> {
-  const cache = new KvCache(options)
-  try {
-    if (sockets.bind !== undefined) await cache.zmq.bind(sockets.bind)
-    if (sockets.dialPort !== undefined) cache.zmq.dial(sockets.dialPort)
-  } catch (error) {
-    await cache.close()
-    throw error
-  }
-  return cache
-}
-
-/**
  * Everything about the engines' caches behind one object: `index` answers which endpoint holds what, `intake` takes the
- * messages of engines, `zmq` receives them.
+ * messages of engines.
  */
 export class KvCache {
   readonly index: KvTrackedPrefixIndex
   readonly intake: EventIntake
-  readonly zmq: ZmqIntake
   readonly #owners: TrackedOwners
   readonly #speculations: Speculations
   readonly #notices: Notices
@@ -109,12 +85,6 @@ export class KvCache {
       speculations: this.#speculations,
       metrics,
     })
-    this.zmq = new ZmqIntake({
-      intake: this.intake,
-      endpoints: options.endpoints,
-      logger: options.logger,
-      notices,
-    })
     this.#observe(metrics)
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
@@ -138,10 +108,9 @@ export class KvCache {
     }
   }
 
-  /** Closes the sockets and stops following. */
-  async close(): Promise<void> {
+  /** Stops following. */
+  close(): void {
     clearInterval(this.#timer)
-    await this.zmq.close()
     this.#owners.close()
     this.#notices.set('kv-events-none', undefined)
   }

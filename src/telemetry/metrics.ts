@@ -2,6 +2,7 @@ import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { Counter, Gauge, Histogram, Metrics } from '../framework/services.ts'
 
 type Labels = Readonly<Record<string, string>>
+type ReadSamples = () => Iterable<{ labels: Labels; value: number }>
 type Kind = 'counter' | 'gauge' | 'histogram'
 
 /** One sample as prom-client's registry prints it. */
@@ -20,6 +21,7 @@ class Family {
   readonly help: string
   readonly type: Kind
   readonly #series = new Map<string, { samples(): Iterable<Sample> }>()
+  readonly #observed = new Set<() => Iterable<Sample>>()
   readonly #labelValues = new Map<string, Set<string>>()
 
   constructor(name: string, help: string, type: Kind) {
@@ -42,9 +44,16 @@ class Family {
     return made
   }
 
+  /** Adds samples that are asked for at scrape time. Returns a function that takes them away. */
+  observe(read: () => Iterable<Sample>): () => void {
+    this.#observed.add(read)
+    return () => this.#observed.delete(read)
+  }
+
   /** Called by prom-client's registry. */
   async get() {
     const values = [...this.#series.values()].flatMap((series) => [...series.samples()])
+    for (const read of this.#observed) values.push(...read())
     return { name: this.name, help: this.help, type: this.type, values, aggregator: 'sum' }
   }
 
@@ -142,18 +151,6 @@ class HistogramSeries implements Histogram {
   }
 }
 
-class ObservedSeries {
-  readonly #read: () => Iterable<{ labels: Labels; value: number }>
-
-  constructor(read: () => Iterable<{ labels: Labels; value: number }>) {
-    this.#read = read
-  }
-
-  *samples(): Iterable<Sample> {
-    for (const { labels, value } of this.#read()) yield { labels: { ...labels }, value }
-  }
-}
-
 /**
  * Prometheus metrics, printed by prom-client.
  *
@@ -188,12 +185,15 @@ export class PrometheusMetrics implements Metrics {
     )
   }
 
-  observed(
-    name: string,
-    help: string,
-    samples: () => Iterable<{ labels: Labels; value: number }>,
-  ): void {
-    this.#family(name, help, 'gauge').series({}, () => new ObservedSeries(samples))
+  observed(name: string, help: string, samples: ReadSamples): void {
+    this.#observe(name, help, samples)
+  }
+
+  /** The same metrics with these labels on every series, until it is disposed of. */
+  scope(labels: Labels): MetricsScope {
+    return new MetricsScope(this, labels, (name, help, samples) =>
+      this.#observe(name, help, samples),
+    )
   }
 
   get contentType(): string {
@@ -205,6 +205,12 @@ export class PrometheusMetrics implements Metrics {
     return this.#registry.metrics()
   }
 
+  #observe(name: string, help: string, samples: ReadSamples): () => void {
+    return this.#family(name, help, 'gauge').observe(function* () {
+      for (const { labels, value } of samples()) yield { labels: { ...labels }, value }
+    })
+  }
+
   #family(name: string, help: string, type: Kind): Family {
     const existing = this.#families.get(name)
     if (existing) return existing
@@ -212,5 +218,47 @@ export class PrometheusMetrics implements Metrics {
     this.#families.set(name, family)
     this.#registry.registerMetric(family as unknown as Metric<string>)
     return family
+  }
+}
+
+/** Metrics of one part of the process, told apart by labels. Disposing of it ends what is asked for at scrape time. */
+export class MetricsScope implements Metrics, Disposable {
+  readonly #metrics: Metrics
+  readonly #labels: Labels
+  readonly #observe: (name: string, help: string, samples: ReadSamples) => () => void
+  readonly #ends: (() => void)[] = []
+
+  constructor(
+    metrics: Metrics,
+    labels: Labels,
+    observe: (name: string, help: string, samples: ReadSamples) => () => void,
+  ) {
+    this.#metrics = metrics
+    this.#labels = labels
+    this.#observe = observe
+  }
+
+  counter(name: string, help: string, labels?: Labels): Counter {
+    return this.#metrics.counter(name, help, { ...labels, ...this.#labels })
+  }
+
+  gauge(name: string, help: string, labels?: Labels): Gauge {
+    return this.#metrics.gauge(name, help, { ...labels, ...this.#labels })
+  }
+
+  histogram(name: string, help: string, buckets: readonly number[], labels?: Labels): Histogram {
+    return this.#metrics.histogram(name, help, buckets, { ...labels, ...this.#labels })
+  }
+
+  observed(name: string, help: string, samples: ReadSamples): void {
+    const own = this.#labels
+    const labelled = function* () {
+      for (const { labels, value } of samples()) yield { labels: { ...labels, ...own }, value }
+    }
+    this.#ends.push(this.#observe(name, help, labelled))
+  }
+
+  [Symbol.dispose](): void {
+    for (const end of this.#ends.splice(0)) end()
   }
 }

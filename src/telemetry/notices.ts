@@ -13,3 +13,12 @@ export function createNotices(epochMs: () => number): Notices {
     list: () => [...notices].map(([key, notice]) => ({ key, ...notice })),
   }
 }
+
+/** The notices of one part of the process: their keys begin with its name. */
+export function noticesOf(name: string, notices: Notices): Notices {
+  const prefix = `${name}:`
+  return {
+    set: (key, text) => notices.set(prefix + key, text),
+    list: () => notices.list().filter(({ key }) => key.startsWith(prefix)),
+  }
+}

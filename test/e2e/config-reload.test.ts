@@ -281,7 +281,7 @@ describe('a configuration edited behind a real Envoy', function () {
     assert.deepEqual(await reloads(), { ok: 1, failed: 1 })
     assert.equal(await generation(), 2)
     assert.equal((await fetch(`http://127.0.0.1:${epp.ports.metrics}/readyz`)).status, 200)
-    assert.match(await epp.page('/readyz?verbose'), /^\[!\] config-file: .*generation 2 goes on/m)
+    assert.match(await epp.page('/readyz?verbose'), /^\[!\] configuration: .*generation 2 goes on/m)
     await send('while-broken', APART)
     await answered(load, 40)
     const whileBroken = await decision('while-broken')
@@ -291,7 +291,7 @@ describe('a configuration edited behind a real Envoy', function () {
     await reached(3)
     await answered(load, 40)
     assert.deepEqual(await reloads(), { ok: 2, failed: 1 })
-    assert.doesNotMatch(await epp.page('/readyz?verbose'), /config-file/)
+    assert.doesNotMatch(await epp.page('/readyz?verbose'), /\[!\] configuration/)
     await hold(load, { 2: SWAPPED, 3: BEGIN })
   })
 

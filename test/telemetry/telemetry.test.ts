@@ -3,6 +3,7 @@ import { LoggedEndpoint } from '../../src/framework/routing/request-log.ts'
 import { endpoint } from '../../src/framework/testing.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
+import { createNotices, noticesOf } from '../../src/telemetry/notices.ts'
 
 describe('logger', () => {
   const lines = (format: 'text' | 'json') => {
@@ -102,5 +103,45 @@ describe('PrometheusMetrics', () => {
     const page = await metrics.text()
     assert.ok(page.includes('epp_m_total{model="other"} 500\n'))
     assert.equal(page.match(/^epp_m_total\{/gm)?.length, 1001)
+  })
+})
+
+describe('metrics of one part of the process', () => {
+  it('carry its labels, and end with it', async () => {
+    const metrics = new PrometheusMetrics()
+    const pools = ['default/a', 'default/b'].map((pool) => metrics.scope({ pool }))
+    for (const [i, scope] of pools.entries()) {
+      scope.counter('requests_total', 'Requests.', { result: 'ok' }).inc(i + 1)
+      scope.observed('endpoints', 'Endpoints.', () => [{ labels: { kind: 'x' }, value: i + 10 }])
+    }
+    const samples = async () =>
+      (await metrics.text()).split('\n').filter((line) => /^(requests_total|endpoints)/.test(line))
+    assert.deepEqual(await samples(), [
+      'requests_total{result="ok",pool="default/a"} 1',
+      'requests_total{result="ok",pool="default/b"} 2',
+      'endpoints{kind="x",pool="default/a"} 10',
+      'endpoints{kind="x",pool="default/b"} 11',
+    ])
+    pools[0]![Symbol.dispose]()
+    assert.deepEqual((await samples()).slice(2), ['endpoints{kind="x",pool="default/b"} 11'])
+  })
+})
+
+describe('notices of one part of the process', () => {
+  it('have keys that begin with its name', () => {
+    const all = createNotices(() => 0)
+    const own = noticesOf('default/a', all)
+    all.set('config-file', 'gone')
+    own.set('hashing', 'differs')
+    assert.deepEqual(
+      all.list().map(({ key }) => key),
+      ['config-file', 'default/a:hashing'],
+    )
+    assert.deepEqual(
+      own.list().map(({ text }) => text),
+      ['differs'],
+    )
+    own.set('hashing', undefined)
+    assert.equal(all.list().length, 1)
   })
 })

@@ -122,6 +122,12 @@ export class EventIntake {
     return result
   }
 
+  /** True when the topic names the address of an endpoint that discovery knows. */
+  knows(topic: Uint8Array): boolean {
+    const named = topic.length <= MAX_TOPIC_BYTES && this.#parse(Buffer.from(topic).toString())
+    return named ? this.#owners.at(named.address).length > 0 : false
+  }
+
   /** Every endpoint that discovery knows, also those without events. */
   status(): readonly EndpointCacheStatus[] {
     return this.#owners.list().map((tracked) => {

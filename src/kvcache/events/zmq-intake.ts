@@ -4,7 +4,7 @@ import type { Endpoint } from '../../framework/endpoint.ts'
 import { hostPort } from '../../framework/endpoint.ts'
 import { SchedulerError } from '../../framework/errors.ts'
 import type { Endpoints, Logger, Notices } from '../../framework/services.ts'
-import type { EventIntake, EventSource } from './event-intake.ts'
+import type { EventSource } from './event-intake.ts'
 
 /** Where engines publish their events when nothing else is said. */
 export const DEFAULT_KV_EVENTS_PORT = 5557
@@ -17,32 +17,27 @@ const MAX_RECONNECT_MS = 5_000
 // In each turn of the event loop messages are handled for so long, then other work of the process goes on.
 const SLICE_MS = 4
 
+/** Takes the messages of sockets, and never throws for what they hold. */
+export interface MessageSink {
+  receive(source: EventSource, frames: readonly Uint8Array[]): unknown
+}
+
 /**
  * Receives KV events over ZMQ: on a bound socket to which engines connect, on sockets that dial every endpoint at a
- * port plus its rank, or both. Hands every message to the intake.
+ * port plus its rank, or both. All sockets of the process share one, so that they share its slices of time.
  */
 export class ZmqIntake {
-  readonly #intake: EventIntake
-  readonly #endpoints: Endpoints
   readonly #logger: Logger
   readonly #notices: Notices
-  readonly #dialled = new Map<string, Subscriber>()
+  readonly #open = new Set<Subscriber>()
   readonly #loops = new Set<Promise<void>>()
   #bound: Subscriber | undefined
-  #stopListening: (() => void) | undefined
   #closed = false
   #sliceStartedMs = 0
   /** Ends with the turn of the event loop in which the slice began; undefined before the turn's first message. */
   #sliceEnds: Promise<void> | undefined
 
-  constructor(options: {
-    readonly intake: EventIntake
-    readonly endpoints: Endpoints
-    readonly logger: Logger
-    readonly notices: Notices
-  }) {
-    this.#intake = options.intake
-    this.#endpoints = options.endpoints
+  constructor(options: { readonly logger: Logger; readonly notices: Notices }) {
     this.#logger = options.logger.named('kv-events')
     this.#notices = options.notices
   }
@@ -53,10 +48,12 @@ export class ZmqIntake {
   }
 
   /**
+   * Opens the one bound socket.
+   *
    * @param bind ZMQ address such as `tcp://*:5557`
    * @throws {SchedulerError} PORT_IN_USE, or START_FAILED when the address cannot be bound
    */
-  async bind(bind = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`): Promise<void> {
+  async bind(bind: string, sink: MessageSink): Promise<void> {
     const wildcard = /^tcp:\/\/\*:/.test(bind)
     let socket = createSubscriber(wildcard || bind.includes('['))
     try {
@@ -76,29 +73,47 @@ export class ZmqIntake {
     socket.subscribe()
     this.#bound = socket
     this.#logger.info('receiving KV events on a bound socket', { address: socket.lastEndpoint })
-    this.#start(socket, { kind: 'bound' })
+    this.#start(socket, { kind: 'bound' }, sink)
   }
 
-  /** Dials every endpoint at `port` plus its rank, as endpoints come and go. */
-  dial(port = DEFAULT_KV_EVENTS_PORT): void {
-    this.#stopListening = this.#endpoints.listen({
-      added: (endpoint) => this.#connect(endpoint, port + endpoint.rank),
-      removed: (endpoint) => this.#disconnect(endpoint),
+  /**
+   * Dials every endpoint at `port` plus its rank, as endpoints come and go.
+   *
+   * @returns a function that hangs up
+   */
+  dial(port: number, endpoints: Endpoints, sink: MessageSink): () => void {
+    const dialled = new Map<string, Subscriber>()
+    const stopListening = endpoints.listen({
+      added: (endpoint) => {
+        const socket = this.#connect(endpoint, port + endpoint.rank, sink)
+        if (socket) dialled.set(endpoint.id, socket)
+      },
+      removed: (endpoint) => {
+        this.#notices.set(`kv-dial:${endpoint.hostPort}`, undefined)
+        this.#close(dialled.get(endpoint.id))
+        dialled.delete(endpoint.id)
+      },
     })
+    return () => {
+      stopListening()
+      for (const socket of dialled.values()) this.#close(socket)
+      dialled.clear()
+    }
   }
 
   /** Ends when no message is being handled any more. */
   async close(): Promise<void> {
-    if (this.#closed) return
     this.#closed = true
-    this.#stopListening?.()
-    this.#bound?.close()
-    for (const socket of this.#dialled.values()) socket.close()
-    this.#dialled.clear()
+    for (const socket of [...this.#open]) this.#close(socket)
     await Promise.all(this.#loops)
   }
 
-  #connect(endpoint: Endpoint, port: number): void {
+  #close(socket: Subscriber | undefined): void {
+    if (socket !== undefined && this.#open.delete(socket)) socket.close()
+  }
+
+  #connect(endpoint: Endpoint, port: number, sink: MessageSink): Subscriber | undefined {
+    if (this.#closed) return undefined
     const socket = createSubscriber(endpoint.address.includes(':'))
     const address = `tcp://${hostPort(endpoint.address, port)}`
     try {
@@ -108,25 +123,20 @@ export class ZmqIntake {
       const text = `cannot dial ${address} for KV events: ${(error as Error).message}`
       this.#notices.set(`kv-dial:${endpoint.hostPort}`, text)
       this.#logger.error(text)
-      return
+      return undefined
     }
     socket.subscribe()
-    this.#dialled.set(endpoint.id, socket)
-    this.#start(socket, { kind: 'dialled', endpoint })
+    this.#start(socket, { kind: 'dialled', endpoint }, sink)
+    return socket
   }
 
-  #disconnect(endpoint: Endpoint): void {
-    this.#notices.set(`kv-dial:${endpoint.hostPort}`, undefined)
-    this.#dialled.get(endpoint.id)?.close()
-    this.#dialled.delete(endpoint.id)
-  }
-
-  #start(socket: Subscriber, source: EventSource): void {
-    const loop = this.#receive(socket, source).finally(() => this.#loops.delete(loop))
+  #start(socket: Subscriber, source: EventSource, sink: MessageSink): void {
+    this.#open.add(socket)
+    const loop = this.#receive(socket, source, sink).finally(() => this.#loops.delete(loop))
     this.#loops.add(loop)
   }
 
-  async #receive(socket: Subscriber, source: EventSource): Promise<void> {
+  async #receive(socket: Subscriber, source: EventSource, sink: MessageSink): Promise<void> {
     while (!socket.closed) {
       let frames: Buffer[]
       try {
@@ -141,7 +151,7 @@ export class ZmqIntake {
       }
       while (this.#sliceIsUsedUp()) await this.#sliceEnds
       if (socket.closed) return
-      this.#intake.receive(source, frames)
+      sink.receive(source, frames)
     }
   }
 

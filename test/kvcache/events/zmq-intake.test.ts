@@ -7,7 +7,8 @@ import type { KvEvent } from '../../../src/framework/services.ts'
 import { request } from '../../../src/framework/testing.ts'
 import { EventDecoder } from '../../../src/kvcache/events/event-decoder.ts'
 import { createKvEventPublisher } from '../../../src/kvcache/events/event-publisher.ts'
-import { startKvCache } from '../../../src/kvcache/kv-cache.ts'
+import { ZmqIntake } from '../../../src/kvcache/events/zmq-intake.ts'
+import { KvCache } from '../../../src/kvcache/kv-cache.ts'
 import { hashOf, message, stored, tokensOf } from '../events.ts'
 import {
   ManualClock,
@@ -36,8 +37,8 @@ async function setup(sockets: { bind?: string; dialPort?: number }) {
   const metrics = new MemoryMetrics()
   const notices = new MemoryNotices()
   const logger = new MemoryLogger()
-  const cache = await startKvCache(
-    {
+  const cache = track(
+    new KvCache({
       clock: new ManualClock(),
       logger,
       metrics,
@@ -45,16 +46,17 @@ async function setup(sockets: { bind?: string; dialPort?: number }) {
       endpoints,
       models: models(['m']),
       maxMemoryBytes: 64 << 20,
-    },
-    sockets,
+    }),
   )
-  track(cache)
+  const zmq = track(new ZmqIntake({ logger, notices }))
+  if (sockets.bind !== undefined) await zmq.bind(sockets.bind, cache.intake)
+  if (sockets.dialPort !== undefined) zmq.dial(sockets.dialPort, endpoints, cache.intake)
   const held = (chain: string) => {
     const tokens = { prompts: [Int32Array.from([...tokensOf(chain, 0, 9, 16), 1])], exact: true }
     return [...cache.index.match(request({ targetModel: 'm' }), tokens, endpoints.list()).blocks]
   }
   const status = () => cache.status().flatMap(({ publishers }) => publishers)
-  return { cache, endpoints, metrics, notices, logger, held, status }
+  return { cache, zmq, endpoints, metrics, notices, logger, held, status }
 }
 
 /** What a test has opened and not closed itself, so that a failure leaves nothing open. */
@@ -78,13 +80,13 @@ const portOf = (address: string) => Number(address.slice(address.lastIndexOf(':'
 describe('ZmqIntake', () => {
   for (const encoding of ['array-v0.10', 'map'] as const) {
     it(`receives the ${encoding} events of engines that connect to its bound socket`, async () => {
-      const { cache, endpoints, held, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
+      const { zmq, endpoints, held, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
       endpoints.add({ address: '127.0.0.2' })
       endpoints.add({ address: '127.0.0.3' })
       const publishers = await Promise.all(
         ['127.0.0.2', '127.0.0.3'].map((address) =>
           createKvEventPublisher({
-            endpoint: cache.zmq.boundAddress!,
+            endpoint: zmq.boundAddress!,
             topic: `kv@${address}@m`,
             encoding,
             rank: 0,
@@ -145,10 +147,10 @@ describe('ZmqIntake', () => {
   it('lets other work of the process run while a storm of events comes in', async () => {
     const MESSAGES = 400
     const EVENTS = 32
-    const { cache, endpoints, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
+    const { zmq, endpoints, status } = await setup({ bind: 'tcp://127.0.0.1:0' })
     endpoints.add({ address: '127.0.0.2' })
     const publisher = createPublisher({ sendHighWaterMark: 0 })
-    publisher.connect(cache.zmq.boundAddress!)
+    publisher.connect(zmq.boundAddress!)
     await untilSent(publisher, message('kv@127.0.0.2@m', 0, []), () => status().length > 0)
     let worstMs = 0
     let turns = 0
@@ -190,8 +192,8 @@ describe('ZmqIntake', () => {
   })
 
   it('says which port is in use and which flag changes it', async () => {
-    const { cache } = await setup({ bind: 'tcp://127.0.0.1:0' })
-    const address = cache.zmq.boundAddress!
+    const { zmq } = await setup({ bind: 'tcp://127.0.0.1:0' })
+    const address = zmq.boundAddress!
     await assert.rejects(setup({ bind: address }), (error: SchedulerError) => {
       assert.equal(error.code, 'PORT_IN_USE')
       assert.match(
@@ -214,19 +216,19 @@ describe('ZmqIntake', () => {
       .flat()
       .some((i) => i?.family === 'IPv6')
     if (!hasIpv6) this.skip()
-    const { cache, endpoints, held } = await setup({ bind: 'tcp://*:0' })
+    const { zmq, endpoints, held } = await setup({ bind: 'tcp://*:0' })
     endpoints.add({ address: '::1' })
-    const port = portOf(cache.zmq.boundAddress!)
+    const port = portOf(zmq.boundAddress!)
     const publisher = createPublisher({ ipv6: true })
     publisher.connect(`tcp://[::1]:${port}`)
     await untilSent(publisher, message('kv@[::1]@m', 0, [stored()]), () => held('a')[0] === 4)
   })
 
   it('survives what strangers send', async () => {
-    const { cache, endpoints, held, metrics } = await setup({ bind: 'tcp://127.0.0.1:0' })
+    const { zmq, endpoints, held, metrics } = await setup({ bind: 'tcp://127.0.0.1:0' })
     endpoints.add({ address: '127.0.0.2' })
     const publisher = createPublisher()
-    publisher.connect(cache.zmq.boundAddress!)
+    publisher.connect(zmq.boundAddress!)
     const junk = [
       [Buffer.from('x')],
       [Buffer.alloc(0), Buffer.alloc(0), Buffer.alloc(0), Buffer.alloc(0)],

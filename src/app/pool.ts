@@ -1,0 +1,346 @@
+import type { CheckedConfig } from '../config/parse.ts'
+import { type Problem, problemLine } from '../config/problem.ts'
+import { EndpointStore } from '../datalayer/endpoint-store.ts'
+import { ModelDirectory } from '../datalayer/models.ts'
+import { Scraper, type ScraperOptions } from '../datalayer/scraper.ts'
+import type { Generation } from '../framework/build.ts'
+import { Container } from '../framework/container.ts'
+import { PluginProbe } from '../framework/instrument.ts'
+import type { Observer } from '../framework/plugin.ts'
+import type { DecisionLog } from '../framework/routing/decision.ts'
+import { Director, type DirectorOptions } from '../framework/routing/director.ts'
+import { InFlightLedger } from '../framework/routing/in-flight.ts'
+import type { RequestLog } from '../framework/routing/request-log.ts'
+import {
+  CLOCK,
+  type Clock,
+  type Counter,
+  ENDPOINTS,
+  IN_FLIGHT,
+  LOGGER,
+  type Logger,
+  METRICS,
+  type Metrics,
+  MODELS,
+  NOTICES,
+  type Notices,
+  PREFIX_INDEX,
+  RANDOM,
+  type Random,
+  ROUTED_PREFIX_INDEX,
+  TOKENIZER,
+} from '../framework/services.ts'
+import type { EventIntake } from '../kvcache/events/event-intake.ts'
+import { KvCache } from '../kvcache/kv-cache.ts'
+import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
+import { openAiApi } from '../openai/openai-api.ts'
+import { FieldMetrics } from '../telemetry/field-metrics.ts'
+import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
+import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
+import type { EventSockets } from './event-sockets.ts'
+import { beatMs, configureTokenizer, generationOf, indexBytes } from './settings.ts'
+
+const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
+/** Value of the label `name` where endpoints come from flags or a file. */
+const UNNAMED_POOL = 'default'
+
+/** What a pool shares with the process. */
+export interface PoolServices {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  /** Of this pool alone where there are several. */
+  readonly metrics: Metrics
+  readonly notices: Notices
+  readonly decisions: DecisionLog
+  readonly requestLog: RequestLog
+  readonly sockets: EventSockets
+}
+
+export interface PoolOptions {
+  /** `namespace/name`; undefined where endpoints come from flags or a file. */
+  readonly name: string | undefined
+  readonly tokenizersDir: string | undefined
+  readonly scraper: ScraperOptions
+  readonly director: Omit<DirectorOptions, 'pool'>
+}
+
+/** Where a configuration comes from, and its text. */
+export interface ConfigText {
+  /** A file, `--config-text`, or an object. */
+  readonly source: string
+  readonly text: string
+}
+
+/** One pool of model servers, and everything that picks among them under one configuration. */
+export class Pool {
+  readonly name: string | undefined
+  readonly endpoints: EndpointStore
+  readonly director: Director
+  /** Service by which gateways call the picker of this pool; undefined when nothing says. */
+  pickerService: string | undefined
+  readonly #services: PoolServices
+  readonly #models: ModelDirectory
+  readonly #scraper: Scraper
+  readonly #tokenizer: PromptTokenizer
+  readonly #cache: KvCache
+  readonly #routed: KvRoutedPrefixIndex
+  readonly #inFlight = new InFlightLedger()
+  readonly #container: Container
+  readonly #logger: Logger
+  readonly #reloads: Readonly<Record<'ok' | 'failed', Counter>>
+  #config: CheckedConfig
+  #text: ConfigText
+  #lastReload: { readonly at: string; readonly source: string; readonly result: string } | undefined
+  #beat: NodeJS.Timeout | undefined
+
+  /** @throws {SchedulerError} when a plugin cannot be built; nothing is left running */
+  constructor(
+    services: PoolServices,
+    options: PoolOptions,
+    config: CheckedConfig,
+    text: ConfigText,
+  ) {
+    this.name = options.name
+    this.#services = services
+    this.#logger = services.logger.named('config')
+    this.#config = config
+    this.#text = text
+    const { metrics, clock } = services
+    const endpoints = new EndpointStore(services)
+    const inFlight = this.#inFlight
+    this.endpoints = endpoints
+    this.#models = new ModelDirectory({ ...services, endpoints })
+    this.#scraper = new Scraper({ ...services, endpoints, sink: endpoints }, options.scraper)
+    this.#tokenizer = new PromptTokenizer({
+      ...services,
+      models: this.#models,
+      tokenizersDir: options.tokenizersDir,
+    })
+    configureTokenizer(this.#tokenizer, config)
+    this.#cache = new KvCache({
+      ...services,
+      models: this.#models,
+      endpoints,
+      maxMemoryBytes: indexBytes(config),
+    })
+    this.#routed = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: ROUTED_INDEX_BYTES })
+    this.#container = new Container()
+      .provide(CLOCK, {}, () => clock)
+      .provide(RANDOM, {}, () => services.random)
+      .provide(LOGGER, {}, () => services.logger)
+      .provide(METRICS, {}, () => metrics)
+      .provide(NOTICES, {}, () => services.notices)
+      .provide(ENDPOINTS, {}, () => endpoints)
+      .provide(MODELS, {}, () => this.#models)
+      .provide(IN_FLIGHT, {}, () => inFlight)
+      .provide(TOKENIZER, {}, () => this.#tokenizer)
+      .provide(PREFIX_INDEX, {}, () => this.#cache.index)
+      .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
+    const reloads = (result: string) =>
+      metrics.counter('epp_config_reloads_total', 'Changed configurations, by result.', { result })
+    this.#reloads = { ok: reloads('ok'), failed: reloads('failed') }
+
+    let generation: Generation
+    try {
+      generation = generationOf(1, config, this.#container)
+    } catch (error) {
+      void this.#stopServices()
+      throw error
+    }
+    const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL
+    const field = new FieldMetrics(metrics, endpoints, poolName, config.metricsCompat)
+    const observe = (name: string, plugin: Observer) => ({
+      name,
+      plugin,
+      probe: new PluginProbe('observer', name, name, metrics, services.logger),
+    })
+    this.director = new Director(
+      {
+        ...services,
+        endpoints,
+        models: this.#models,
+        openAi: openAiApi,
+        inFlight,
+        observers: [
+          observe('field-metrics', field),
+          observe('prediction-metrics', new PredictionMetrics(metrics)),
+        ],
+        refused: (code) => field.refused(code),
+      },
+      { ...options.director, ...(options.name !== undefined && { pool: options.name }) },
+      generation,
+    )
+    metrics.observed('epp_config_generation', 'Number of the configuration in force.', () => [
+      { labels: {}, value: this.director.generation.id },
+    ])
+    this.#models.start()
+    this.#scraper.start()
+    this.#startBeat()
+  }
+
+  get intake(): EventIntake {
+    return this.#cache.intake
+  }
+
+  /** True while nothing is known of any endpoint's cache. */
+  get isCold(): boolean {
+    return this.#cache.status().every(({ coverage }) => coverage === 'none')
+  }
+
+  /**
+   * Reads the mounted tokenizers and opens the sockets that the configuration asks for.
+   *
+   * @throws {SchedulerError} PORT_IN_USE or START_FAILED when a socket cannot be bound
+   */
+  async prepare(): Promise<void> {
+    await this.#tokenizer.prepare()
+    await this.#services.sockets.configure(this, this.#config)
+  }
+
+  /** Puts a checked configuration to work; the running one goes on when it cannot be built. */
+  take(config: CheckedConfig, text: ConfigText): void {
+    const old = this.director.generation.id
+    let next: Generation
+    try {
+      next = generationOf(old + 1, config, this.#container)
+    } catch (error) {
+      this.refuse(text.source, error)
+      return
+    }
+    const drained = this.director.swap(next)
+    configureTokenizer(this.#tokenizer, config)
+    this.#config = config
+    this.#text = text
+    this.#lastReload = { at: this.#now(), source: text.source, result: 'ok' }
+    this.#reloads.ok.inc()
+    this.#services.notices.set('configuration', undefined)
+    this.#logger.info('Configuration taken over', {
+      ...this.#named(),
+      generation: next.id,
+      source: text.source,
+    })
+    warnOf(this.#services.logger, config.warnings)
+    this.#startBeat()
+    void drained.then((replaced) => this.#dispose(replaced))
+    this.#services.sockets.configure(this, config).catch((error: unknown) => {
+      const problem = messageOf(error)
+      this.#logger.error('KV events cannot come in', { ...this.#named(), problem })
+      this.#services.notices.set('kv-events-socket', problem)
+    })
+  }
+
+  /** Says that a changed configuration is not in force. */
+  refuse(source: string, error: unknown): void {
+    const message = messageOf(error)
+    const { id } = this.director.generation
+    this.#lastReload = { at: this.#now(), source, result: message }
+    this.#reloads.failed.inc()
+    this.#services.notices.set(
+      'configuration',
+      `the changed ${source} is not in force, generation ${id} goes on: ${message}`,
+    )
+    this.#logger.error('Configuration refused; the running one goes on', {
+      ...this.#named(),
+      generation: id,
+      source,
+      problems: message.split('\n'),
+    })
+  }
+
+  /** What `/config` shows. */
+  configPage() {
+    return {
+      pool: this.name,
+      generation: this.director.generation.id,
+      source: this.#text.source,
+      lastReload: this.#lastReload,
+      warnings: this.#config.warnings,
+      text: this.#text.text,
+    }
+  }
+
+  /** What `/endpoints` shows. */
+  endpointPage() {
+    const caches = new Map(this.#cache.status().map((status) => [status.hostPort, status]))
+    const nowMs = this.#services.clock.nowMs()
+    return this.endpoints.list().map((endpoint) => {
+      const status = caches.get(endpoint.hostPort)
+      return {
+        pool: this.name,
+        name: endpoint.name,
+        namespace: endpoint.namespace,
+        address: endpoint.hostPort,
+        rank: endpoint.rank,
+        labels: Object.fromEntries(endpoint.labels),
+        state: endpoint.metrics ? 'scraped' : 'no fresh metrics',
+        inFlight: this.#inFlight.requests(endpoint),
+        waiting: endpoint.metrics?.waiting,
+        running: endpoint.metrics?.running,
+        kvCacheUsage: endpoint.metrics?.kvCacheUsage,
+        scrapeAgeMs: endpoint.metrics && Math.round(nowMs - endpoint.metrics.scrapedAtMs),
+        coverage: status?.coverage,
+        blockTokens: status?.blockTokens,
+        blocks: status?.blocks,
+        publishers: status?.publishers,
+      }
+    })
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#beat)
+    const { generation } = this.director
+    this.director[Symbol.dispose]()
+    await generation[Symbol.asyncDispose]()
+    this.#services.sockets.remove(this)
+    await this.#stopServices()
+  }
+
+  async #stopServices(): Promise<void> {
+    this.#routed.close()
+    this.#cache.close()
+    await this.#tokenizer.close()
+    await this.#scraper.stop()
+    await this.#models.stop()
+  }
+
+  async #dispose(old: Generation): Promise<void> {
+    try {
+      await old[Symbol.asyncDispose]()
+    } catch (error) {
+      this.#logger.error('A plugin of the replaced configuration failed to close', {
+        problem: messageOf(error),
+      })
+    }
+  }
+
+  /** The `metrics beat` line, as long as a precise scorer is configured and does not turn it off. */
+  #startBeat(): void {
+    clearInterval(this.#beat)
+    const everyMs = beatMs(this.#config)
+    if (everyMs === undefined) return
+    const logger = this.#services.logger.named('metrics')
+    this.#beat = setInterval(
+      () => logger.info('metrics beat', { ...this.#cache.beat(), ...this.#named() }),
+      everyMs,
+    )
+    this.#beat.unref()
+  }
+
+  #named(): { readonly pool?: string } {
+    return this.name === undefined ? {} : { pool: this.name }
+  }
+
+  #now(): string {
+    return new Date(this.#services.clock.epochMs()).toISOString()
+  }
+}
+
+/** Logs the warnings of a configuration, one line each. */
+export function warnOf(logger: Logger, warnings: readonly Problem[]): void {
+  for (const problem of warnings) logger.named('config').warn(problemLine(problem))
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

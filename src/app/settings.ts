@@ -1,0 +1,76 @@
+import { type CheckedConfig, defaultParams } from '../config/parse.ts'
+import type { Generation } from '../framework/build.ts'
+import { buildGeneration } from '../framework/build.ts'
+import type { Container } from '../framework/container.ts'
+import { durationMs } from '../framework/duration.ts'
+import { DEFAULT_KV_EVENTS_PORT } from '../kvcache/events/zmq-intake.ts'
+import { builtinPlugins } from '../plugins/index.ts'
+import {
+  type PrecisePrefixCacheParams,
+  tokenProcessorOf,
+} from '../plugins/scorers/precise-prefix-cache-scorer.ts'
+import type { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
+
+/** Where KV events come in: an address that engines connect to, a port at which every endpoint is dialled, or neither. */
+export interface EventPorts {
+  readonly bind?: string | undefined
+  readonly dialPort?: number | undefined
+}
+
+const PRECISE = 'precise-prefix-cache-scorer'
+const DEFAULT_BIND = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`
+const DEFAULT_BEAT_MS = 60_000
+const MIN_BEAT_MS = 10
+const DEFAULT_INDEX_MIB = 1024
+const MEBIBYTE = 1024 * 1024
+
+/** Builds a checked configuration with the plugins of this package at hand. @throws {SchedulerError} as `buildGeneration` */
+export function generationOf(id: number, config: CheckedConfig, services: Container): Generation {
+  return buildGeneration(id, config.spec, services, builtinPlugins, defaultParams)
+}
+
+/** The params of the first plugin of that type in the configuration. */
+function paramsOf<T>(config: CheckedConfig, type: string): T | undefined {
+  return config.spec.plugins.find(({ plugin }) => plugin.type === type)?.params as T | undefined
+}
+
+export function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedConfig): void {
+  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const producer = paramsOf<{ modelName?: string; vllm?: { url: string } }>(
+    config,
+    'token-producer',
+  )
+  tokenizer.configure({
+    folders: config.tokenizers,
+    fallbackModel: producer?.modelName ?? (precise && tokenProcessorOf(precise).model),
+    engineUrl: producer?.vllm?.url,
+  })
+}
+
+/** Bytes that the index of tracked blocks may take. */
+export function indexBytes(config: CheckedConfig): number {
+  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  return (precise?.indexerConfig?.kvBlockIndexConfig?.maxMemoryMiB ?? DEFAULT_INDEX_MIB) * MEBIBYTE
+}
+
+/** Flags first, then the precise scorer's params; with that scorer and nothing said, the default port is bound. */
+export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts {
+  if (flags.bind !== undefined || flags.dialPort !== undefined) return flags
+  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  if (!precise) return {}
+  const events = precise.kvEventsConfig
+  const dial = events?.discoverPods === true
+  return {
+    bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
+    dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
+  }
+}
+
+/** Time between two `metrics beat` lines; undefined without a precise scorer, or when it turns them off. */
+export function beatMs(config: CheckedConfig): number | undefined {
+  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const index = precise?.indexerConfig?.kvBlockIndexConfig
+  if (!precise || index?.enableMetrics === false) return undefined
+  const interval = index?.metricsLoggingInterval
+  return Math.max(MIN_BEAT_MS, interval === undefined ? DEFAULT_BEAT_MS : durationMs(interval))
+}
