@@ -47,6 +47,7 @@ export interface ServeOptions {
   readonly metricsPort: number
   readonly kvEventsBind?: string
   readonly kvEventsDial?: number
+  readonly kvEventsReplay?: number
   readonly tokenizersDir?: string
   readonly secureServing: boolean
   readonly certPath?: string
@@ -148,6 +149,7 @@ async function startParts(
   const sockets = new EventSockets(services, {
     bind: options.kvEventsBind,
     dialPort: options.kvEventsDial,
+    replayPort: options.kvEventsReplay,
   })
   onClose(() => sockets.close())
   const decisions = new DecisionLog(DECISIONS_KEPT)

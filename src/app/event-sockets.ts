@@ -1,6 +1,7 @@
 import type { CheckedConfig } from '../config/parse.ts'
 import type { Endpoints, Logger, Notices } from '../framework/services.ts'
 import type { EventIntake } from '../kvcache/events/event-intake.ts'
+import type { Replay } from '../kvcache/events/recovery.ts'
 import { SharedIntake } from '../kvcache/events/shared-intake.ts'
 import { ZmqIntake } from '../kvcache/events/zmq-intake.ts'
 import { type EventPorts, eventPorts } from './settings.ts'
@@ -53,7 +54,7 @@ export class EventSockets {
     return this.#zmq.close()
   }
 
-  async #open(pool: EventConsumer, { bind, dialPort }: EventPorts): Promise<void> {
+  async #open(pool: EventConsumer, { bind, dialPort, replayPort }: EventPorts): Promise<void> {
     if (bind === undefined && dialPort === undefined) return
     if (bind !== undefined) await this.#bind(bind)
     if (this.#leave.has(pool)) return
@@ -61,6 +62,9 @@ export class EventSockets {
     if (bind !== undefined) leave.push(this.#shared.add(pool.intake))
     if (dialPort !== undefined) leave.push(this.#zmq.dial(dialPort, pool.endpoints, pool.intake))
     this.#leave.set(pool, leave)
+    if (replayPort === undefined) return
+    const replay: Replay = (...question) => this.#zmq.replay(...question)
+    pool.intake.recoverFrom({ replay, port: replayPort })
   }
 
   async #bind(address: string): Promise<void> {

@@ -15,6 +15,8 @@ import type { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 export interface EventPorts {
   readonly bind?: string | undefined
   readonly dialPort?: number | undefined
+  /** Port at which engines are asked for missed events; undefined asks none. */
+  readonly replayPort?: number | undefined
 }
 
 const PRECISE = 'precise-prefix-cache-scorer'
@@ -55,14 +57,16 @@ export function indexBytes(config: CheckedConfig): number {
 
 /** Flags first, then the precise scorer's params; with that scorer and nothing said, the default port is bound. */
 export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts {
-  if (flags.bind !== undefined || flags.dialPort !== undefined) return flags
   const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const events = precise?.kvEventsConfig
+  const replayPort = flags.replayPort ?? events?.podDiscoveryConfig?.replaySocketPort
+  if (flags.bind !== undefined || flags.dialPort !== undefined) return { ...flags, replayPort }
   if (!precise) return {}
-  const events = precise.kvEventsConfig
   const dial = events?.discoverPods === true
   return {
     bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
     dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
+    replayPort,
   }
 }
 

@@ -111,6 +111,7 @@ export class KvCache {
   /** Stops following. */
   close(): void {
     clearInterval(this.#timer)
+    this.intake.close()
     this.#owners.close()
     this.#notices.set('kv-events-none', undefined)
   }
@@ -156,6 +157,7 @@ export class KvCache {
         ['complete', 0],
         ['late', 0],
         ['gap', 0],
+        ['replaying', 0],
         ['none', 0],
       ])
       for (const tracked of this.#owners.list()) {

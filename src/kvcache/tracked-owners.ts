@@ -77,6 +77,7 @@ export class TrackedOwners {
   readonly index: SegmentIndex
   readonly #bySlot: (TrackedEndpoint | undefined)[] = []
   readonly #byAddress = new Map<string, TrackedEndpoint[]>()
+  readonly #additions: ((added: TrackedEndpoint) => void)[] = []
   readonly #removals: ((removed: TrackedEndpoint) => void)[] = []
   readonly #stop: () => void
 
@@ -111,6 +112,11 @@ export class TrackedOwners {
     return owner
   }
 
+  /** Calls back when an endpoint has come; not for those already there. */
+  onAdded(callback: (added: TrackedEndpoint) => void): void {
+    this.#additions.push(callback)
+  }
+
   /** Calls back when an endpoint has gone, after its caches are forgotten. */
   onRemoved(callback: (removed: TrackedEndpoint) => void): void {
     this.#removals.push(callback)
@@ -126,6 +132,7 @@ export class TrackedOwners {
     const neighbours = this.#byAddress.get(tracked.address)
     if (neighbours === undefined) this.#byAddress.set(tracked.address, [tracked])
     else neighbours.push(tracked)
+    for (const callback of this.#additions) callback(tracked)
   }
 
   #remove(endpoint: Endpoint): void {

@@ -7,6 +7,7 @@ import type { Owner, TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts
 import { EventDecoder } from './event-decoder.ts'
 import { IntakeMetrics, type MessageResult } from './intake-metrics.ts'
 import { type Coverage, type PublisherContext, PublisherState } from './publisher-state.ts'
+import { Recoveries, type ReplayedMessage, type ReplaySource } from './recovery.ts'
 import { type KvTopic, parseTopic } from './topic.ts'
 
 /** The socket on which a message came: the bound one, or the one that dialled an endpoint. */
@@ -45,6 +46,8 @@ export interface EndpointCacheStatus {
   readonly publishers: readonly PublisherStatus[]
 }
 
+/** From the best to the worst. */
+const WORSE: readonly Coverage[] = ['complete', 'late', 'gap', 'replaying']
 const MAX_RANK = 1023
 const MAX_PUBLISHERS_PER_ENDPOINT = 64
 const MAX_KNOWN_TOPICS = 4096
@@ -71,6 +74,7 @@ export class EventIntake {
   readonly #publishers = new Map<TrackedEndpoint, Map<string, PublisherState>>()
   readonly #said = new Set<string>()
   readonly #topics = new Map<string, KvTopic | undefined>()
+  #recoveries: Recoveries | undefined
 
   constructor(options: {
     readonly owners: TrackedOwners
@@ -98,6 +102,7 @@ export class EventIntake {
       logger: options.logger,
       notices: options.notices,
     }
+    options.owners.onAdded((tracked) => this.#seed(tracked))
     options.owners.onRemoved((tracked) => this.#forget(tracked))
   }
 
@@ -109,6 +114,25 @@ export class EventIntake {
   /** Blocks taken away by events since the start. */
   get evictions(): number {
     return this.#metrics.evictions
+  }
+
+  /** Asks engines for what was missed, from now on: at once for what they sent before, later wherever a number is left out. */
+  recoverFrom(source: ReplaySource): void {
+    if (this.#recoveries !== undefined) return
+    this.#recoveries = new Recoveries(
+      source,
+      (publisher, message, isLive) => {
+        const result = this.#apply(publisher, message, isLive)
+        // One that waited was counted when it came.
+        if (!isLive) this.#metrics.message(result)
+      },
+      { metrics: this.#metrics, logger: this.#logger, notices: this.#notices },
+    )
+    for (const tracked of this.#owners.list()) this.#seed(tracked)
+  }
+
+  close(): void {
+    this.#recoveries?.close()
   }
 
   /**
@@ -143,15 +167,13 @@ export class EventIntake {
     })
   }
 
-  /** The worst of the endpoint's publishers, `none` without any. */
+  /** The worst of the endpoint's publishers that have told anything, `none` without any. */
   coverage(tracked: TrackedEndpoint): Coverage {
-    const publishers = this.#publishers.get(tracked)
-    if (publishers === undefined) return 'none'
-    let worst: Coverage = 'complete'
-    for (const { coverage } of publishers.values()) {
-      if (coverage === 'gap' || (coverage === 'late' && worst === 'complete')) worst = coverage
+    let worst = -1
+    for (const { coverage } of this.#publishers.get(tracked)?.values() ?? []) {
+      worst = Math.max(worst, WORSE.indexOf(coverage))
     }
-    return worst
+    return WORSE[worst] ?? 'none'
   }
 
   #receive(source: EventSource, frames: readonly Uint8Array[]): MessageResult {
@@ -194,9 +216,48 @@ export class EventIntake {
     if (tracked === undefined) return 'ambiguous_address'
     const publisher = this.#publisher(source, text, topic, tracked, rank)
     if (publisher === undefined) return 'too_many_publishers'
-    if (!publisher.accept(sequence, timestamp)) return 'duplicate'
+    const message = { topic: text, sequence, payload: payload! }
+    if (this.#recoveries?.hold(publisher, message)) return 'held'
+    const missing = this.#recoveries && publisher.missing(sequence, timestamp)
+    if (missing !== undefined) {
+      this.#recoveries!.start(publisher, missing)
+      if (this.#recoveries!.hold(publisher, message)) return 'held'
+    }
+    if (!publisher.accept(sequence, timestamp, true)) return 'duplicate'
     this.#decoder.forEach(publisher)
     return 'applied'
+  }
+
+  /** Applies a message that was replayed, or that waited for a replay. */
+  #apply(
+    publisher: PublisherState,
+    { topic, sequence, payload }: ReplayedMessage,
+    isLive: boolean,
+  ): MessageResult {
+    const named = topic === undefined ? undefined : this.#parse(topic)
+    if (named !== undefined && named.address !== publisher.owner.endpoint.address) {
+      return 'address_mismatch'
+    }
+    if (!this.#decoder.open(payload)) return 'malformed'
+    if (!publisher.accept(sequence, this.#decoder.timestamp, isLive)) return 'duplicate'
+    this.#decoder.forEach(publisher)
+    return 'applied'
+  }
+
+  /** Makes a publisher for an endpoint that has not sent anything, and asks it for all that it remembers. */
+  #seed(tracked: TrackedEndpoint): void {
+    if (this.#recoveries === undefined || this.#publishers.has(tracked)) return
+    const { rank } = tracked.endpoint
+    const owner = this.#claim(tracked, rank, '')
+    const publisher = new PublisherState('dialled', '', owner, this.#context)
+    this.#publishers.set(tracked, new Map([[seedKey(rank), publisher]]))
+    void this.#recoveries.seed(publisher).then(() => {
+      if (publisher.lastSequence >= 0) return
+      const publishers = this.#publishers.get(tracked)
+      if (publishers?.get(seedKey(rank)) !== publisher) return
+      publishers.delete(seedKey(rank))
+      owner.fed = false
+    })
   }
 
   #parse(text: string): KvTopic | undefined {
@@ -273,6 +334,14 @@ export class EventIntake {
       publishers = new Map()
       this.#publishers.set(tracked, publishers)
     }
+    const seed = publishers.get(seedKey(rank))
+    if (seed !== undefined) {
+      publishers.delete(seedKey(rank))
+      publishers.set(key, seed)
+      seed.adopt(source.kind, text)
+      if (topic !== undefined) this.#names.sawBase(topic.model)
+      return seed
+    }
     if (publishers.size >= MAX_PUBLISHERS_PER_ENDPOINT) return undefined
     const publisher = new PublisherState(
       source.kind,
@@ -311,6 +380,7 @@ export class EventIntake {
   #forget(tracked: TrackedEndpoint): void {
     for (const publisher of this.#publishers.get(tracked)?.values() ?? []) {
       publisher.close()
+      this.#recoveries?.forget(publisher)
       this.#notices.set(
         `kv-publishers:${tracked.endpoint.hostPort}:${publisher.owner.rank}`,
         undefined,
@@ -358,6 +428,11 @@ export class EventIntake {
     }
     this.#logger.warnOnce(key, message, fields)
   }
+}
+
+/** The key of a publisher that is known by its endpoint and rank alone. */
+function seedKey(rank: number): string {
+  return `seed ${rank}`
 }
 
 function readSequence(bytes: Uint8Array): number {

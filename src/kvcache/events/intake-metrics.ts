@@ -3,6 +3,8 @@ import type { Counter, Metrics } from '../../framework/services.ts'
 /** What became of a message. */
 export type MessageResult =
   | 'applied'
+  /** Waits for messages before it that are asked for again. */
+  | 'held'
   | 'duplicate'
   | 'bad_frames'
   | 'bad_topic'
@@ -68,6 +70,17 @@ export class IntakeMetrics {
   gap(lost: number): void {
     this.#counter('epp_kv_event_gaps_total', 'Gaps seen in the sequences of publishers.').inc()
     this.#counter('epp_kv_event_messages_lost_total', 'Messages missing in those gaps.').inc(lost)
+  }
+
+  replay(result: 'ok' | 'failed', messages: number): void {
+    this.#counter(
+      'epp_kv_event_replays_total',
+      'Requests to engines for messages that were missed, by result.',
+      { result },
+    ).inc()
+    this.#counter('epp_kv_event_messages_replayed_total', 'Messages that engines sent again.').inc(
+      messages,
+    )
   }
 
   restart(): void {

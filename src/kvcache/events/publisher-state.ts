@@ -10,9 +10,9 @@ import type { IntakeMetrics } from './intake-metrics.ts'
 
 /**
  * Whether all that an engine told of its cache has been heard: `late` when its first messages were missed, `gap` when
- * later ones were, `none` when it has not told anything.
+ * later ones were, `replaying` while it sends missed ones again, `none` when it has not told anything.
  */
-export type Coverage = 'complete' | 'late' | 'gap' | 'none'
+export type Coverage = 'complete' | 'late' | 'gap' | 'replaying' | 'none'
 
 /** What publishers share. */
 export interface PublisherContext {
@@ -49,19 +49,25 @@ const INDEX_FULL_TEXT =
  * events to one owner.
  */
 export class PublisherState implements EventSink {
-  readonly socket: 'bound' | 'dialled'
-  readonly topic: string
+  socket: 'bound' | 'dialled'
+  topic: string
   readonly owner: Owner
+  /** True while missed messages are asked for. */
+  replaying = false
   readonly #context: PublisherContext
   readonly #alignment: HashAlignment
   readonly #skippedGroups = new Set<number>()
   #lastSequence = -1
+  /** Of the messages that came by themselves, not on request. */
+  #lastLiveSequence = -1
   #lastTimestamp = 0
   #lastEventMs: number
   #coverage: Coverage = 'none'
+  #coverageText: string | undefined
   #gaps = 0
   #restarts = 0
   #orphans = 0
+  #closed = false
   #keys = new Int32Array(512)
   // Room for what the callback on extras finds.
   #salt: string | undefined
@@ -83,7 +89,11 @@ export class PublisherState implements EventSink {
     return this.#lastEventMs
   }
   get coverage(): Coverage {
-    return this.#coverage
+    return this.replaying ? 'replaying' : this.#coverage
+  }
+  /** True when its endpoint has gone. */
+  get isClosed(): boolean {
+    return this.#closed
   }
   get gaps(): number {
     return this.#gaps
@@ -99,14 +109,35 @@ export class PublisherState implements EventSink {
     return this.#alignment.aligned
   }
 
-  /**
-   * Takes note of a message's number; false when it is a duplicate. A lower number is a publisher that began anew, a
-   * number left out is a gap: both clear the owner, since what it holds is no longer known.
-   */
-  accept(sequence: number, timestamp: number): boolean {
+  /** Gives it the topic and socket of its first live message, where it was known by its endpoint alone. */
+  adopt(socket: 'bound' | 'dialled', topic: string): void {
+    this.#context.notices.set(this.#noticeKey, undefined)
+    this.socket = socket
+    this.topic = topic
+    this.#setCoverage(this.#coverage, this.#coverageText)
+  }
+
+  /** The first sequence number that is missing when a live message with this one comes; undefined when none is. */
+  missing(sequence: number, timestamp: number): number | undefined {
     const last = this.#lastSequence
-    const restarted = sequence < last || (sequence === last && timestamp !== this.#lastTimestamp)
-    if (sequence === last && !restarted) return false
+    if (last < 0 || this.#isRestart(sequence, timestamp, true)) {
+      return sequence > 0 ? 0 : undefined
+    }
+    return sequence > last + 1 ? last + 1 : undefined
+  }
+
+  /**
+   * Takes note of a message's number; false when it is a duplicate. A publisher that began anew, or a number left out,
+   * clears the owner, since what it holds is no longer known.
+   *
+   * @param timestamp the engine's time of the message, in seconds
+   * @param isLive false for a message that was asked for
+   */
+  accept(sequence: number, timestamp: number, isLive: boolean): boolean {
+    const last = this.#lastSequence
+    const restarted = this.#isRestart(sequence, timestamp, isLive)
+    if (isLive) this.#lastLiveSequence = sequence
+    if (sequence <= last && !restarted) return false
     this.#lastSequence = sequence
     this.#lastTimestamp = timestamp
     this.#lastEventMs = this.#context.clock.nowMs()
@@ -144,6 +175,7 @@ export class PublisherState implements EventSink {
 
   /** Takes its notice away. */
   close(): void {
+    this.#closed = true
     this.#context.notices.set(this.#noticeKey, undefined)
   }
 
@@ -358,6 +390,20 @@ export class PublisherState implements EventSink {
     logger.warnOnce(INDEX_FULL, INDEX_FULL_TEXT)
   }
 
+  /**
+   * A live message with a lower number than the live one before it is of a publisher that began anew. A number that was
+   * replayed may come live as well: then the engine's time tells.
+   */
+  #isRestart(sequence: number, timestamp: number, isLive: boolean): boolean {
+    const last = this.#lastSequence
+    if (last < 0 || sequence > last) return false
+    if (isLive && sequence < this.#lastLiveSequence) return true
+    if (isLive && sequence === last && last === this.#lastLiveSequence) {
+      return timestamp !== this.#lastTimestamp
+    }
+    return timestamp > this.#lastTimestamp
+  }
+
   #started(sequence: number): void {
     if (sequence === 0) this.#setCoverage('complete', undefined)
     else {
@@ -379,6 +425,7 @@ export class PublisherState implements EventSink {
       )
     }
     this.#coverage = coverage
+    this.#coverageText = text
     const { hostPort } = this.owner.endpoint.endpoint
     this.#context.notices.set(
       this.#noticeKey,

@@ -1,10 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Subscriber } from 'zeromq'
+import { Dealer, Subscriber } from 'zeromq'
 import type { Endpoint } from '../../framework/endpoint.ts'
 import { hostPort } from '../../framework/endpoint.ts'
 import { SchedulerError } from '../../framework/errors.ts'
 import type { Endpoints, Logger, Notices } from '../../framework/services.ts'
 import type { EventSource } from './event-intake.ts'
+import type { ReplayedMessage } from './recovery.ts'
+
+/** Where engines send their events again when nothing else is said. */
+export const DEFAULT_KV_REPLAY_PORT = 5558
 
 /** Where engines publish their events when nothing else is said. */
 export const DEFAULT_KV_EVENTS_PORT = 5557
@@ -14,6 +18,9 @@ const MAX_MESSAGE_BYTES = 64 << 20
 const HEARTBEAT_MS = 5_000
 const HEARTBEAT_TIMEOUT_MS = 15_000
 const MAX_RECONNECT_MS = 5_000
+const REPLAY_IDLE_MS = 2_000
+const END_OF_REPLAY = -1
+const EMPTY = Buffer.alloc(0)
 // In each turn of the event loop messages are handled for so long, then other work of the process goes on.
 const SLICE_MS = 4
 
@@ -101,6 +108,53 @@ export class ZmqIntake {
     }
   }
 
+  /**
+   * Asks an engine's replay socket for the messages from `from` on (vLLM `distributed/kv_events.py`, ROUTER; a topic comes
+   * with them since 0.26).
+   *
+   * @throws when nothing comes for two seconds, the engine sends what is no answer, or the signal fires
+   */
+  async *replay(
+    host: string,
+    port: number,
+    from: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReplayedMessage, void> {
+    const address = `tcp://${hostPort(host, port)}`
+    const socket = new Dealer({
+      ipv6: host.includes(':'),
+      linger: 0,
+      receiveHighWaterMark: RECEIVE_HIGH_WATER_MARK,
+      maxMessageSize: MAX_MESSAGE_BYTES,
+      receiveTimeout: REPLAY_IDLE_MS,
+      sendTimeout: REPLAY_IDLE_MS,
+    })
+    const abort = () => socket.close()
+    signal.addEventListener('abort', abort)
+    try {
+      if (signal.aborted || this.#closed) throw new Error('given up')
+      socket.connect(address)
+      const start = Buffer.alloc(8)
+      start.writeBigUInt64BE(BigInt(from))
+      await socket.send([EMPTY, start])
+      for (;;) {
+        const frames = await socket.receive()
+        const message = replayedMessage(frames)
+        if (message === undefined) throw new Error(`${address} answers in an unknown form`)
+        if (message === 'end') return
+        while (this.#sliceIsUsedUp()) await this.#sliceEnds
+        yield message
+      }
+    } catch (error) {
+      if (signal.aborted) throw new Error('given up')
+      if (codeOf(error) === 'EAGAIN') throw new Error(`no answer from ${address}`)
+      throw error
+    } finally {
+      signal.removeEventListener('abort', abort)
+      socket.close()
+    }
+  }
+
   /** Ends when no message is being handled any more. */
   async close(): Promise<void> {
     this.#closed = true
@@ -166,6 +220,18 @@ export class ZmqIntake {
     }
     return nowMs - this.#sliceStartedMs > SLICE_MS
   }
+}
+
+/** An answer without its leading empty frame: sequence and payload, before them the topic since vLLM 0.26. */
+function replayedMessage(frames: readonly Buffer[]): ReplayedMessage | 'end' | undefined {
+  const parts = frames[0]?.length === 0 ? frames.slice(1) : frames
+  if (parts.length !== 2 && parts.length !== 3) return undefined
+  const [sequenceBytes, payload] = parts.slice(-2) as [Buffer, Buffer]
+  if (sequenceBytes.length !== 8) return undefined
+  const sequence = Number(sequenceBytes.readBigInt64BE())
+  if (sequence === END_OF_REPLAY) return 'end'
+  if (!Number.isSafeInteger(sequence) || sequence < 0) return undefined
+  return { topic: parts.length === 3 ? parts[0]!.toString() : undefined, sequence, payload }
 }
 
 function createSubscriber(ipv6: boolean): Subscriber {

@@ -104,6 +104,14 @@ const Params = Type.Object({
                   description: "Port of the engines' event sockets; the rank is added.",
                 }),
               ),
+              replaySocketPort: Type.Optional(
+                Type.Integer({
+                  minimum: 1,
+                  maximum: 65535,
+                  description:
+                    'Port at which the engines send missed events again (replay_endpoint); the rank is added. Not asked when absent.',
+                }),
+              ),
             },
             { description: 'How endpoints are dialled.' },
           ),
