@@ -62,7 +62,7 @@ export class KvCache {
     const owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
     const names = new AdapterNames(options.models, logger, metrics)
     const hasher = new ChainHasher()
-    const check = new HashingCheck(logger, notices, owners)
+    const check = new HashingCheck(logger, notices, metrics, owners)
     this.#owners = owners
     this.#notices = notices
     this.#speculations = new Speculations(owners.index, clock)

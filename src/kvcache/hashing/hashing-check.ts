@@ -1,6 +1,8 @@
-import type { ExpectedHashing, Logger, Notices } from '../../framework/services.ts'
+import type { ExpectedHashing, Logger, Metrics, Notices } from '../../framework/services.ts'
 import type { TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
 import { type AlignedHashing, HashCandidates } from './hash-alignment.ts'
+
+type Mismatch = 'block_size' | 'hash_seed'
 
 interface Learned {
   blockTokens?: number
@@ -14,15 +16,28 @@ export class HashingCheck {
   readonly #logger: Logger
   readonly #notices: Notices
   readonly #learned = new Map<TrackedEndpoint, Learned>()
+  readonly #mismatches: Readonly<Record<Mismatch, Set<TrackedEndpoint>>> = {
+    block_size: new Set(),
+    hash_seed: new Set(),
+  }
   #expected: ExpectedHashing = {}
 
-  constructor(logger: Logger, notices: Notices, owners: TrackedOwners) {
+  constructor(logger: Logger, notices: Notices, metrics: Metrics, owners: TrackedOwners) {
     this.#logger = logger
     this.#notices = notices
+    metrics.observed(
+      'epp_kv_hashing_mismatches',
+      'Endpoints whose events differ from what is configured of them.',
+      () =>
+        Object.entries(this.#mismatches).map(([kind, { size }]) => ({
+          labels: { kind },
+          value: size,
+        })),
+    )
     owners.onRemoved((tracked) => {
       this.#learned.delete(tracked)
-      this.#notices.set(`kv-block-size:${tracked.endpoint.hostPort}`, undefined)
-      this.#notices.set(`kv-hash-seed:${tracked.endpoint.hostPort}`, undefined)
+      this.#say(tracked, 'block_size', undefined)
+      this.#say(tracked, 'hash_seed', undefined)
     })
   }
 
@@ -64,7 +79,8 @@ export class HashingCheck {
     const sizeDiffers =
       wantedTokens !== undefined && blockTokens !== undefined && wantedTokens !== blockTokens
     this.#say(
-      `kv-block-size:${hostPort}`,
+      tracked,
+      'block_size',
       sizeDiffers
         ? `configured block size ${wantedTokens}, but the events of ${hostPort} say ${blockTokens}; ${blockTokens} is used: correct blockSize in the profile`
         : undefined,
@@ -80,11 +96,16 @@ export class HashingCheck {
     ) {
       seedText = `configured hashSeed "${hashSeed}", but ${hostPort} hashes by ${hashing.algorithm} with seed "${hashing.hashSeed}"; matching works all the same: correct hashSeed in the profile`
     }
-    this.#say(`kv-hash-seed:${hostPort}`, seedText)
+    this.#say(tracked, 'hash_seed', seedText)
   }
 
-  #say(key: string, text: string | undefined): void {
+  #say(tracked: TrackedEndpoint, kind: Mismatch, text: string | undefined): void {
+    const key = `kv-${kind.replace('_', '-')}:${tracked.endpoint.hostPort}`
     this.#notices.set(key, text)
-    if (text !== undefined) this.#logger.warnOnce(`${key}:${text}`, text)
+    if (text === undefined) this.#mismatches[kind].delete(tracked)
+    else {
+      this.#mismatches[kind].add(tracked)
+      this.#logger.warnOnce(`${key}:${text}`, text)
+    }
   }
 }

@@ -409,7 +409,9 @@ describe('EventIntake', () => {
 
   describe('what is configured', () => {
     it('is compared with the events, before and after', () => {
-      const { cache, endpoints, send, notices, logger, held } = setup()
+      const { cache, endpoints, send, notices, logger, metrics, held } = setup()
+      const mismatches = () =>
+        [...metrics.samples.get('epp_kv_hashing_mismatches')!()].map(({ value }) => value)
       const endpoint = endpoints.add()
       const expected = { expected: { blockTokens: 64, hashSeed: '7' }, mediumWeights: {} }
       cache.index.configure(expected)
@@ -425,9 +427,11 @@ describe('EventIntake', () => {
         /^configured hashSeed "7", but 10\.0\.0\.1:8000 hashes by sha256_cbor with seed "42"/,
       )
       assert.equal(logger.lines.filter(({ level }) => level === 'warn').length, 2)
+      assert.deepEqual(mismatches(), [1, 1])
       assert.equal(held(endpoint), 1)
       cache.index.configure({ expected: { blockTokens: 16, hashSeed: '42' }, mediumWeights: {} })
       assert.deepEqual(notices.list(), [])
+      assert.deepEqual(mismatches(), [0, 0])
       cache.index.configure(expected)
       assert.equal(notices.list().length, 2)
     })
