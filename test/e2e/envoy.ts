@@ -54,14 +54,18 @@ export class Envoy {
         if (envoy.exitCode !== undefined) throw new Error(envoy.stderr)
         return existsSync(adminFile) ? readFileSync(adminFile, 'utf8') || undefined : undefined
       })
-      const port = await eventually('Envoy listens and finds the picker healthy', async () => {
-        const clusters = await (await fetch(`http://${admin}/clusters?format=json`)).text()
-        if (
-          !clusters.includes('endpoint_picker') ||
-          clusters.includes('failed_active_health_check')
-        ) {
-          return undefined
+      const port = await eventually('Envoy listens and finds a picker healthy', async () => {
+        const clusters = (await (await fetch(`http://${admin}/clusters?format=json`)).json()) as {
+          cluster_statuses?: {
+            name: string
+            host_statuses?: { health_status: { failed_active_health_check?: boolean } }[]
+          }[]
         }
+        const pickers = clusters.cluster_statuses?.find(({ name }) => name === 'endpoint_picker')
+        const healthy = pickers?.host_statuses?.some(
+          ({ health_status }) => !health_status.failed_active_health_check,
+        )
+        if (!healthy) return undefined
         const listeners = (await (await fetch(`http://${admin}/listeners?format=json`)).json()) as {
           listener_statuses?: { local_address: { socket_address: { port_value: number } } }[]
         }

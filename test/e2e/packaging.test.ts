@@ -61,6 +61,7 @@ interface DecisionPage {
   readonly endpoints: readonly string[]
   readonly promptTokens?: { readonly count: number; readonly exact: boolean }
   readonly profiles: readonly {
+    readonly profile: string
     readonly endpoints: readonly {
       readonly endpoint: string
       readonly scores: Readonly<Record<string, { readonly score: number }>>
@@ -149,6 +150,8 @@ describe('packaging', function () {
         ...['dist/main.js', 'dist/framework/index.d.ts', 'dist/tokenize/encode-worker.js'],
         ...['config/scheduler-profiles.yaml', 'schemas/scheduler-profiles.schema.json'],
         ...['deploy/envoy/bootstrap.yaml', 'docs/writing-a-plugin.md'],
+        ...['deploy/charts/endpoint-picker/Chart.yaml', 'deploy/ack/picker.yaml'],
+        'deploy/crds/inferencetrafficpolicies.yaml',
       ]) {
         assert.ok(files.includes(file), `${file} is missing`)
       }
@@ -334,35 +337,64 @@ schedulingProfiles:
 
     it('has two stages, of which the second runs as nobody in particular', () => {
       assert.equal(stages.length, 2)
-      assert.equal(stages[1]!.user, 'node')
+      // A number: Kubernetes' runAsNonRoot cannot know whom a name means.
+      assert.match(stages[1]!.user!, /^[1-9]\d*:[1-9]\d*$/)
       for (const { image } of stages) assert.match(image, /^node:24-\w+-slim$/)
     })
 
     it('leaves the second without what only building needs', () => {
-      const modules = inside(stages[1]!, 'node_modules')
+      const modules = inside(stages[1]!, '/app/node_modules')
       assert.ok(existsSync(join(modules, 'zeromq')))
       for (const name of ['typescript', 'mocha', '@biomejs']) {
         assert.ok(!existsSync(join(modules, name)), `${name} is in the image`)
       }
     })
 
-    it('runs there: the entry point with --help', async () => {
+    /** The command that a container of the image runs with these arguments, in the image's working directory. */
+    function container(args: readonly string[]) {
       const final = stages[1]!
-      const [command, ...args] = final.entrypoint
+      const [command, main] = final.entrypoint
       assert.equal(command, 'node')
-      assert.deepEqual(final.command, ['serve'])
-      const help = await run(inside(final, '.'), process.execPath, [...args, '--help'], {
+      const program = [process.execPath, inside(final, main!), ...args]
+      return ['-c', 'cd "$0" && exec "$@"', inside(final, '.'), ...program]
+    }
+
+    it('is the command itself: flags need no sub-command before them', () => {
+      const { entrypoint, command } = stages[1]!
+      assert.equal(entrypoint.length, 2)
+      assert.deepEqual(command, [])
+    })
+
+    it('runs there: the entry point with --help', async () => {
+      const help = await run('.', 'sh', container(['--help']), {
         PATH: process.env.PATH,
-        ...final.env,
+        ...stages[1]!.env,
       })
       assert.match(help, /^Usage: epp /)
     })
 
+    it("serves there as GIE's chart v0.5.1 starts it: a file named from the root without a slash", async () => {
+      const config = inside(stages[1]!, '/config')
+      mkdirSync(config)
+      writeFileSync(
+        join(config, 'custom.yaml'),
+        'schedulingProfiles: [{ name: mounted, plugins: [{ type: random-picker }] }]\n',
+      )
+      const picker = await serve('epp of the image', 'sh', [
+        ...container(['-configFile', 'config/custom.yaml', '--v', '3']),
+        ...['--endpoint', '127.0.0.73:8003'],
+      ])
+      try {
+        const { decision } = await ask(picker, '{"model":"m","prompt":"p"}')
+        assert.equal(decision.profiles[0]!.profile, 'mounted')
+      } finally {
+        await picker.stop()
+      }
+    })
+
     it('serves there with the default profile, a tokenizer and worker threads', async () => {
-      const final = stages[1]!
-      const main = inside(final, final.entrypoint[1]!)
-      const picker = await serve('epp of the image', process.execPath, [
-        ...[main, ...final.command, '--endpoint', '127.0.0.73:8003'],
+      const picker = await serve('epp of the image', 'sh', [
+        ...container(['--endpoint', '127.0.0.73:8003']),
         ...['--kv-events-bind', 'tcp://127.0.0.1:*', '--tokenizers-dir', tokenizersDir()],
       ])
       try {

@@ -5,6 +5,7 @@ import {
   type ClientDuplexStream,
   type ClientReadableStream,
   credentials,
+  Metadata,
   type MethodDefinition,
   type ServiceDefinition,
   type StatusObject,
@@ -104,9 +105,19 @@ export interface ProcessingResponse {
 /** A gateway: a plain gRPC client of an ext_proc server. */
 export class Gateway {
   readonly #client: Client
+  readonly #metadata = new Metadata()
 
-  constructor(address: string, channel: ChannelCredentials = credentials.createInsecure()) {
-    this.#client = new Client(address, channel, { 'grpc.max_receive_message_length': -1 })
+  /** @param call how the gateway names the pool that it calls for */
+  constructor(
+    address: string,
+    channel: ChannelCredentials = credentials.createInsecure(),
+    call: { readonly authority?: string; readonly pool?: string } = {},
+  ) {
+    this.#client = new Client(address, channel, {
+      'grpc.max_receive_message_length': -1,
+      ...(call.authority !== undefined && { 'grpc.default_authority': call.authority }),
+    })
+    if (call.pool !== undefined) this.#metadata.set('x-epp-pool', call.pool)
   }
 
   /** Opens the stream of one request. */
@@ -116,6 +127,7 @@ export class Gateway {
         processMethod.path,
         processMethod.requestSerialize,
         processMethod.responseDeserialize,
+        this.#metadata,
       ),
     )
   }
