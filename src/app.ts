@@ -9,6 +9,7 @@ import { FileWatch, readText } from './config/file-watch.ts'
 import { loadConfig } from './config/load.ts'
 import { ModuleLoader } from './config/module-loader.ts'
 import { writeConfig } from './config/write-config.ts'
+import type { ScraperOptions } from './datalayer/scraper.ts'
 import { FileDiscovery } from './discovery/file-discovery.ts'
 import { DEFAULT_POOL_CONFIG } from './discovery/kubernetes/policy.ts'
 import { parseEndpointFlags } from './discovery/static.ts'
@@ -41,7 +42,8 @@ export interface ServeOptions {
   /** As given to `--endpoint`. */
   readonly endpoints: readonly string[]
   readonly endpointsFile?: string
-  readonly bindAddress: string
+  /** All addresses, IPv6 and IPv4, when absent. */
+  readonly bindAddress?: string
   readonly grpcPort: number
   readonly grpcHealthPort: number
   readonly metricsPort: number
@@ -65,6 +67,15 @@ export interface ServeOptions {
   readonly strict?: boolean
   /** Pools of a cluster; absent where endpoints come from flags or a file. */
   readonly kubernetes?: KubernetesOptions
+  /** How model servers are asked for their metrics; vLLM's page at the port that serves when absent. */
+  readonly modelServerMetrics?: Pick<
+    ScraperOptions,
+    'port' | 'path' | 'scheme' | 'insecureSkipVerify' | 'names'
+  >
+  /** Age at which metrics are not believed any more. */
+  readonly metricsStalenessMs?: number
+  /** True takes changed files of `certPath` over. */
+  readonly enableCertReload?: boolean
   /** False leaves the gateway's subset of endpoints unread. */
   readonly subsetHints?: boolean
   /** What was given and has no effect; logged at the start. */
@@ -173,6 +184,7 @@ async function startParts(
   }
   if (base.isFile) onClose(watchConfigFile(base.text, pools, load, services))
 
+  const host = options.bindAddress === undefined ? {} : { host: options.bindAddress }
   const admin = new AdminServer(
     {
       metricsContentType: metrics.contentType,
@@ -186,7 +198,7 @@ async function startParts(
       },
       decisions,
     },
-    { host: options.bindAddress, port: options.metricsPort, token: options.adminToken },
+    { ...host, port: options.metricsPort, token: options.adminToken },
   )
   const metricsPort = await admin.start()
   onClose(() => admin.close())
@@ -195,13 +207,14 @@ async function startParts(
   const extProc: ExtProcServer = await startExtProcServer(
     { router, health: readiness, logger, metrics },
     {
-      host: options.bindAddress,
+      ...host,
       grpcPort: options.grpcPort,
       grpcHealthPort: options.grpcHealthPort,
       maxBodyBytes: options.maxBodyMib * MEBIBYTE,
       maxBufferedBytes: options.maxBufferedMib * MEBIBYTE,
       secureServing: options.secureServing,
       certPath: options.certPath,
+      enableCertReload: options.enableCertReload ?? false,
     },
   )
   onClose(async () => {
@@ -249,7 +262,12 @@ async function baseConfig(
 function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
   return {
     tokenizersDir: options.tokenizersDir,
-    scraper: { intervalMs: options.refreshMetricsInterval },
+    scraper: {
+      intervalMs: options.refreshMetricsInterval,
+      ...(options.metricsStalenessMs !== undefined && { stalenessMs: options.metricsStalenessMs }),
+      ...{ scheme: 'http', insecureSkipVerify: true },
+      ...options.modelServerMetrics,
+    },
     director: {
       requestTimeoutMs: options.requestTimeout,
       responses: options.responses,

@@ -29,7 +29,8 @@ export interface AdminSources {
 }
 
 export interface AdminOptions {
-  readonly host: string
+  /** All addresses, IPv6 and IPv4, when absent. */
+  readonly host?: string
   readonly port: number
   /** Bearer token for all but metrics and health; without one these answer loopback only. */
   readonly token: string | undefined
@@ -83,7 +84,9 @@ export class AdminServer {
             : cause,
         ),
       )
-      this.#server.listen(port, host, () => resolve((this.#server.address() as AddressInfo).port))
+      this.#server.listen({ port, ...(host !== undefined && { host }) }, () =>
+        resolve((this.#server.address() as AddressInfo).port),
+      )
     })
   }
 

@@ -1,6 +1,7 @@
 import type { CheckedConfig } from '../config/parse.ts'
 import { type Problem, problemLine } from '../config/problem.ts'
 import { EndpointStore } from '../datalayer/endpoint-store.ts'
+import type { EngineConnection } from '../datalayer/http-get.ts'
 import { ModelDirectory } from '../datalayer/models.ts'
 import { Scraper, type ScraperOptions } from '../datalayer/scraper.ts'
 import type { Generation } from '../framework/build.ts'
@@ -61,7 +62,8 @@ export interface PoolOptions {
   /** `namespace/name`; undefined where endpoints come from flags or a file. */
   readonly name: string | undefined
   readonly tokenizersDir: string | undefined
-  readonly scraper: ScraperOptions
+  readonly scraper: ScraperOptions &
+    Required<Pick<EngineConnection, 'scheme' | 'insecureSkipVerify'>>
   readonly director: Omit<DirectorOptions, 'pool'>
 }
 
@@ -110,12 +112,16 @@ export class Pool {
     const endpoints = new EndpointStore(services)
     const inFlight = this.#inFlight
     this.endpoints = endpoints
-    this.#models = new ModelDirectory({ ...services, endpoints })
+    const { scheme, insecureSkipVerify } = options.scraper
+    this.#models = new ModelDirectory({ ...services, endpoints }, { scheme, insecureSkipVerify })
     this.#scraper = new Scraper({ ...services, endpoints, sink: endpoints }, options.scraper)
     this.#tokenizer = new PromptTokenizer({
       ...services,
       models: this.#models,
       tokenizersDir: options.tokenizersDir,
+      endpoints,
+      engineScheme: scheme,
+      engineSkipVerify: insecureSkipVerify,
     })
     configureTokenizer(this.#tokenizer, config)
     this.#cache = new KvCache({

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { version } from '../version.ts'
 import { addCheckCommand } from './check.ts'
 import { addDemoCommand } from './demo.ts'
+import { addFetchTokenizerCommand } from './fetch-tokenizer.ts'
 import { addPluginsCommand } from './plugins.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
@@ -20,7 +21,7 @@ export function createProgram(): Command {
       .description('answer a gateway over ext_proc (the default command)')
       .addHelpText(
         'after',
-        '\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT.\n\nExample:\n' +
+        "\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT. GIE's and llm-d's flags are taken too.\n\nExample:\n" +
           '  epp serve --endpoint 10.0.0.5:8000 --endpoint 10.0.0.6:8000 --tokenizers-dir ./tokenizers',
       ),
   ).action(async (values: Record<string, unknown>) => {
@@ -31,5 +32,6 @@ export function createProgram(): Command {
   addPluginsCommand(program)
   addSimEngineCommand(program)
   addDemoCommand(program)
+  addFetchTokenizerCommand(program)
   return program
 }

@@ -1,4 +1,31 @@
-import type { Client, Dispatcher } from 'undici'
+import { Client, type Dispatcher } from 'undici'
+import { hostPort } from '../framework/endpoint.ts'
+
+/** How model servers are spoken to. */
+export interface EngineConnection {
+  /** `http` when absent. */
+  readonly scheme?: 'http' | 'https'
+  /** True takes any certificate, as pods' own can hardly be verified; true when absent. */
+  readonly insecureSkipVerify?: boolean
+  /** Longest time for a connection. */
+  readonly timeoutMs?: number
+}
+
+/** A client of one model server. */
+export function engineClient(
+  address: string,
+  port: number,
+  { scheme = 'http', insecureSkipVerify = true, timeoutMs }: EngineConnection,
+): Client {
+  return new Client(`${scheme}://${hostPort(address, port)}`, {
+    connect: {
+      rejectUnauthorized: !insecureSkipVerify,
+      ...(timeoutMs !== undefined && { timeout: timeoutMs }),
+    },
+    // Below the five seconds after which uvicorn closes an idle connection.
+    keepAliveTimeout: 4000,
+  })
+}
 
 /** Why an HTTP GET gave nothing. */
 export type GetFault = 'connect' | 'timeout' | 'status' | 'too-large' | 'aborted'

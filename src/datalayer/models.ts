@@ -1,13 +1,13 @@
-import { Client } from 'undici'
-import { type Endpoint, type EndpointSpec, hostPort } from '../framework/endpoint.ts'
+import type { Client } from 'undici'
+import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
 import type { Clock, Counter, Endpoints, Metrics, Models } from '../framework/services.ts'
-import { get } from './http-get.ts'
+import { type EngineConnection, engineClient, get } from './http-get.ts'
 
 const PATH = '/v1/models'
 const MAX_BYTES = 1024 * 1024
 const MAX_MODELS = 10_000
 
-export interface ModelsOptions {
+export interface ModelsOptions extends EngineConnection {
   /** Time between two looks at one endpoint; 30 s when absent. */
   readonly intervalMs?: number
   /** The same after a failure; 5 s when absent. */
@@ -39,7 +39,8 @@ export class ModelDirectory implements Models {
   readonly #clock: Clock
   readonly #endpoints: Endpoints
   readonly #metrics: Metrics
-  readonly #options: Required<ModelsOptions>
+  readonly #options: Required<Omit<ModelsOptions, 'scheme' | 'insecureSkipVerify'>>
+  readonly #connection: EngineConnection
   readonly #servers = new Map<string, Server>()
   readonly #results = new Map<string, Counter>()
   #stopListening: (() => void) | undefined
@@ -59,6 +60,7 @@ export class ModelDirectory implements Models {
       believedMs: options.believedMs ?? 30_000,
       freshMs: options.freshMs ?? 1000,
     }
+    this.#connection = { ...options, timeoutMs: this.#options.timeoutMs }
   }
 
   start(): void {
@@ -121,9 +123,9 @@ export class ModelDirectory implements Models {
   }
 
   #add(endpoint: Endpoint, spec: EndpointSpec): void {
-    const origin = `http://${hostPort(endpoint.address, spec.metricsPort ?? endpoint.port)}`
+    const port = spec.metricsPort ?? endpoint.port
     const server: Server = {
-      client: new Client(origin, { connect: { timeout: this.#options.timeoutMs } }),
+      client: engineClient(endpoint.address, port, this.#connection),
       stop: new AbortController(),
       answer: undefined,
       look: undefined,

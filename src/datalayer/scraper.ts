@@ -1,5 +1,5 @@
-import { Client } from 'undici'
-import { type Endpoint, type EndpointSpec, hostPort } from '../framework/endpoint.ts'
+import type { Client } from 'undici'
+import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
 import type {
   Clock,
   Counter,
@@ -12,16 +12,21 @@ import type {
   Random,
 } from '../framework/services.ts'
 import { listText } from './endpoint-store.ts'
-import { get } from './http-get.ts'
-import { readVllmPage } from './vllm-metrics.ts'
+import { type EngineConnection, engineClient, get } from './http-get.ts'
+import { type EngineMetricNames, EnginePageReader } from './vllm-metrics.ts'
 
-const PATH = '/metrics'
 const MAX_PAGE_BYTES = 4 * 1024 * 1024
 /** Spread of the intervals, so that scrapes of many endpoints do not fall together. */
 const JITTER = 0.1
 const NOTICE = 'metrics-stale'
 
-export interface ScraperOptions {
+export interface ScraperOptions extends EngineConnection {
+  /** Path of the metrics page; `/metrics` when absent. */
+  readonly path?: string
+  /** Port of the page on every endpoint for which discovery says none; the endpoint's own when absent. */
+  readonly port?: number
+  /** Metrics under other names than vLLM's. */
+  readonly names?: EngineMetricNames
   /** Time between two scrapes of one endpoint, at least 10; 200 when absent. */
   readonly intervalMs?: number
   /** The same for an endpoint without any request running or waiting; five intervals, at most 1 s, when absent. */
@@ -44,7 +49,10 @@ export interface ScraperServices {
   readonly notices: Notices
 }
 
-type Settings = Required<ScraperOptions>
+type Settings = Required<Omit<ScraperOptions, 'port' | 'names'>> & {
+  readonly port: number | undefined
+  readonly reader: EnginePageReader
+}
 
 /** Asks every endpoint for its `/metrics`, as long as it lives, and puts what it says into the store. */
 export class Scraper {
@@ -63,6 +71,11 @@ export class Scraper {
     this.#logger = services.logger.named('metrics')
     const intervalMs = Math.max(10, options.intervalMs ?? 200)
     this.#settings = {
+      scheme: options.scheme ?? 'http',
+      insecureSkipVerify: options.insecureSkipVerify ?? true,
+      path: options.path ?? '/metrics',
+      port: options.port,
+      reader: new EnginePageReader(options.names),
       intervalMs,
       idleIntervalMs:
         options.idleIntervalMs ?? Math.max(intervalMs, Math.min(5 * intervalMs, 1000)),
@@ -196,12 +209,8 @@ class EndpointScraper {
     this.#settings = settings
     this.#services = services
     this.#host = host
-    const origin = `http://${hostPort(endpoint.address, spec.metricsPort ?? endpoint.port)}`
-    this.#client = new Client(origin, {
-      connect: { timeout: settings.timeoutMs },
-      // Below the five seconds after which uvicorn closes an idle connection.
-      keepAliveTimeout: 4000,
-    })
+    const port = spec.metricsPort ?? settings.port ?? endpoint.port
+    this.#client = engineClient(endpoint.address, port, settings)
   }
 
   start(): void {
@@ -228,13 +237,13 @@ class EndpointScraper {
 
   async #once(): Promise<void> {
     const { clock, sink, random } = this.#services
-    const { intervalMs, idleIntervalMs, timeoutMs, maxBackoffMs } = this.#settings
+    const { path, reader, intervalMs, idleIntervalMs, timeoutMs, maxBackoffMs } = this.#settings
     const startMs = clock.nowMs()
-    const answer = await get(this.#client, PATH, MAX_PAGE_BYTES, timeoutMs, this.#stop.signal)
+    const answer = await get(this.#client, path, MAX_PAGE_BYTES, timeoutMs, this.#stop.signal)
     if (this.#stop.signal.aborted) return
     const nowMs = clock.nowMs()
     const rank = this.#host.sharesServer() ? this.#endpoint.rank : undefined
-    const reading = 'body' in answer ? readVllmPage(answer.body, rank) : answer
+    const reading = 'body' in answer ? reader.read(answer.body, rank) : answer
     let delayMs: number
     if ('load' in reading) {
       this.#failures = 0
@@ -243,8 +252,8 @@ class EndpointScraper {
       this.#isStale = false
       this.#host.done('ok', nowMs - startMs)
       this.#host.stale(undefined)
-      const idle = reading.load.running === 0 && reading.load.waiting === 0
-      delayMs = idle ? idleIntervalMs : intervalMs
+      const { running, waiting } = reading.load
+      delayMs = reader.tellsRunning && running === 0 && waiting === 0 ? idleIntervalMs : intervalMs
     } else {
       this.#reason = reading.detail
       this.#host.done(reading.fault, nowMs - startMs)

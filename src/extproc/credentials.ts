@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ServerCredentials } from '@grpc/grpc-js'
+import { createSecureContext } from 'node:tls'
+import { experimental, ServerCredentials } from '@grpc/grpc-js'
 import { generate } from 'selfsigned'
 import { SchedulerError } from '../framework/errors.ts'
+import type { Logger, Metrics } from '../framework/services.ts'
+import { CertificateFiles, type KeyPair } from './certificate-files.ts'
 
 /** How the ext_proc port is secured. */
 export interface TlsOptions {
@@ -10,6 +13,14 @@ export interface TlsOptions {
   readonly secureServing: boolean
   /** Folder with `tls.crt` and `tls.key` in PEM; undefined makes a self-signed certificate. */
   readonly certPath: string | undefined
+  /** True takes changed files of `certPath` over for new connections; false when absent. */
+  readonly enableCertReload?: boolean
+}
+
+/** Who is told of a certificate that has changed. */
+export interface TlsServices {
+  readonly logger: Logger
+  readonly metrics: Metrics
 }
 
 const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
@@ -18,14 +29,19 @@ const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
  * Credentials of the ext_proc port. No gateway checks the certificate (they speak TLS for the sake of privacy), so one
  * made at start serves; a P-256 key takes milliseconds to make.
  *
+ * @param services needed where certificates are to be reloaded
  * @throws {SchedulerError} START_FAILED when a certificate cannot be read or used
  */
-export async function serverCredentials(tls: TlsOptions): Promise<ServerCredentials> {
-  if (!tls.secureServing) return ServerCredentials.createInsecure()
-  const { certificate, key } =
-    tls.certPath === undefined ? await selfSigned() : await fromFolder(tls.certPath)
+export async function serverCredentials(
+  tls: TlsOptions,
+  services?: TlsServices,
+): Promise<ServerCredentials> {
+  const { secureServing, certPath, enableCertReload } = tls
+  if (!secureServing) return ServerCredentials.createInsecure()
+  const read = () => (certPath === undefined ? selfSigned() : fromFolder(certPath))
+  const pair = await read()
   try {
-    return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }])
+    checkPair(pair)
   } catch (cause) {
     throw new SchedulerError(
       'START_FAILED',
@@ -33,19 +49,26 @@ export async function serverCredentials(tls: TlsOptions): Promise<ServerCredenti
       { cause },
     )
   }
+  if (enableCertReload && certPath !== undefined && services !== undefined) {
+    const files = new CertificateFiles(pair, { read, check: checkPair, ...services })
+    return experimental.createCertificateProviderServerCredentials(files, null, false)
+  }
+  return ServerCredentials.createSsl(null, [
+    { cert_chain: pair.certificate, private_key: pair.privateKey },
+  ])
 }
 
-interface KeyPair {
-  readonly certificate: Buffer
-  readonly key: Buffer
+/** @throws when one of them is not PEM or they do not belong together */
+function checkPair({ certificate, privateKey }: KeyPair): void {
+  createSecureContext({ cert: certificate, key: privateKey })
 }
 
 async function fromFolder(folder: string): Promise<KeyPair> {
-  const [certificate, key] = await Promise.all([
+  const [certificate, privateKey] = await Promise.all([
     readPem(join(folder, 'tls.crt')),
     readPem(join(folder, 'tls.key')),
   ])
-  return { certificate, key }
+  return { certificate, privateKey }
 }
 
 async function readPem(file: string): Promise<Buffer> {
@@ -72,7 +95,7 @@ async function selfSigned(): Promise<KeyPair> {
       notAfterDate: new Date(now + TEN_YEARS_MS),
     },
   )
-  return { certificate: Buffer.from(made.cert), key: Buffer.from(made.private) }
+  return { certificate: Buffer.from(made.cert), privateKey: Buffer.from(made.private) }
 }
 
 function messageOf(error: unknown): string {

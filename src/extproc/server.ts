@@ -77,10 +77,14 @@ export async function startExtProcServer(
   const exchanges = new Exchanges(services.router, limits, services.logger, services.metrics)
   const health = new DrainableHealth(services.health)
   const watches = new Set<HealthWatch>()
-  const credentials = await serverCredentials({
-    secureServing: options.secureServing ?? true,
-    certPath: options.certPath,
-  })
+  const credentials = await serverCredentials(
+    {
+      secureServing: options.secureServing ?? true,
+      certPath: options.certPath,
+      enableCertReload: options.enableCertReload ?? false,
+    },
+    services,
+  )
 
   const processor = new Server({
     interceptors: [processing(exchanges)],

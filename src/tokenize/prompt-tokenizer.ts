@@ -1,14 +1,23 @@
 import type { PromptTokens } from '../framework/attributes.ts'
 import type { InferenceRequest, Prompt } from '../framework/request.ts'
-import type { Clock, Logger, Metrics, Models, Notices, Tokenizer } from '../framework/services.ts'
-import { Unrenderable } from './chat/chat-variables.ts'
-import { renderChat } from './chat/render-chat.ts'
+import type {
+  Clock,
+  Endpoints,
+  Logger,
+  Metrics,
+  Models,
+  Notices,
+  Tokenizer,
+} from '../framework/services.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { EncodePool } from './encode-pool.ts'
+import { encodePrompt } from './encode-prompt.ts'
 import { EngineTokenizer } from './engine-tokenizer.ts'
 import { estimateTokens } from './estimate.ts'
 import { ModelFolders } from './model-folders.ts'
-import { type EncodedText, ModelTokenizer } from './model-tokenizer.ts'
+import { ModelTokenizer } from './model-tokenizer.ts'
+import { type Outcome, withinBudget } from './outcome.ts'
+import { PoolTokenizer } from './pool-tokenizer.ts'
 import { TokenizeMetrics, type TokenizePath } from './tokenize-metrics.ts'
 
 /** Time that a request may wait for its ids; then it is picked on an estimate. */
@@ -20,13 +29,17 @@ const STUCK_MS = 30_000
 /** How long a folder that could not be read is left alone. */
 const RETRY_MS = 30_000
 
-const TOO_SLOW = doubt('too-slow', 'the ids were not there in time')
-
 /** What a `PromptTokenizer` needs. */
 export interface PromptTokenizerOptions {
   /** Directory with one folder per model; undefined when none is mounted. */
   readonly tokenizersDir: string | undefined
   readonly models: Pick<Models, 'baseOf'>
+  /** Whose `/tokenize` is asked for models without a folder; nobody's when absent. */
+  readonly endpoints?: Pick<Endpoints, 'list'>
+  /** How they are spoken to; `http` when absent. */
+  readonly engineScheme?: 'http' | 'https'
+  /** True takes any certificate of theirs; true when absent. */
+  readonly engineSkipVerify?: boolean
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics
@@ -40,8 +53,9 @@ export interface PromptTokenizerOptions {
 }
 
 /**
- * Turns prompts into the ids that the engine will use: renders the chat with the model's template and encodes it with
- * the model's tokenizer, or asks an engine's `/tokenize`.
+ * Turns prompts into the ids that the engine will use: asks the `/tokenize` of the engine that the configuration names;
+ * else renders the chat with the template in the model's folder and encodes it with the tokenizer there; else, without a
+ * folder, asks the engines of the pool.
  *
  * The answer is marked exact only where the engine is known to use the same ids. Else `reason` says why not, and the ids
  * are the best guess: the engine's ids wherever a tokenizer could be used, pseudo ids of four bytes each where not.
@@ -61,7 +75,8 @@ export class PromptTokenizer implements Tokenizer {
   /** Codes of the doubts that are shown now. */
   readonly #shown = new Set<string>()
   readonly #budgetMs: number
-  #engine: EngineTokenizer | undefined
+  readonly #engine: EngineTokenizer
+  readonly #engines: PoolTokenizer | undefined
   #engineUrl: string | undefined
 
   constructor(options: PromptTokenizerOptions) {
@@ -75,6 +90,10 @@ export class PromptTokenizer implements Tokenizer {
     )
     this.#pool = new EncodePool(options.threads ?? 2, STUCK_MS)
     this.#budgetMs = options.budgetMs ?? DEFAULT_BUDGET_MS
+    this.#engine = new EngineTokenizer({ insecureSkipVerify: options.engineSkipVerify ?? true })
+    const { endpoints, clock, engineScheme: scheme = 'http' } = options
+    const parts = endpoints && { endpoints, clock, scheme, budgetMs: this.#budgetMs }
+    this.#engines = parts && new PoolTokenizer(parts, this.#engine)
     this.#metrics = new TokenizeMetrics(
       options.metrics,
       () => this.#pool.queued,
@@ -87,13 +106,7 @@ export class PromptTokenizer implements Tokenizer {
     for (const [folder, entry] of this.#loaded) if ('failure' in entry) this.#loaded.delete(folder)
     for (const code of this.#shown) this.#options.notices.set(noticeOf(code), undefined)
     this.#shown.clear()
-    if (options.engineUrl === this.#engineUrl) return
-    void this.#engine?.close()
-    this.#engineUrl = options.engineUrl
-    this.#engine =
-      options.engineUrl === undefined
-        ? undefined
-        : new EngineTokenizer(options.engineUrl, this.#budgetMs)
+    this.#engineUrl = options.engineUrl?.replace(/\/+$/, '')
   }
 
   /**
@@ -116,14 +129,12 @@ export class PromptTokenizer implements Tokenizer {
     if (prompt.kind === 'tokens') return { prompts: prompt.prompts, exact: true }
     const startMs = this.#options.clock.nowMs()
     const { targetModel: model } = request
-    const outcome: Outcome | Promise<Outcome> =
-      this.#engine === undefined
-        ? this.#encode(model, prompt)
-        : this.#engine.tokenize(model, prompt, signal)
+    const asked = this.#askEngine(model, prompt, signal)
+    const outcome = asked ?? this.#encode(model, prompt)
     if (!(outcome instanceof Promise)) {
       return this.#finish(model, prompt, outcome, 'inline', startMs)
     }
-    const path = this.#engine === undefined ? 'thread' : 'engine'
+    const path = asked === undefined ? 'thread' : 'engine'
     return withinBudget(outcome, this.#budgetMs, signal).then((result) =>
       this.#finish(model, prompt, result, path, startMs),
     )
@@ -136,14 +147,26 @@ export class PromptTokenizer implements Tokenizer {
 
   /** Ends the threads; requests that wait get their estimate. */
   async close(): Promise<void> {
-    await Promise.all([this.#pool.close(), this.#engine?.close()])
+    await Promise.all([this.#pool.close(), this.#engine.close()])
   }
 
-  #encode(model: string, prompt: TextPrompt): Outcome | Promise<Outcome> {
+  /** Undefined when a folder of the model is to be used, or nobody can be asked. */
+  #askEngine(model: string, prompt: Prompt, signal: AbortSignal): Promise<Outcome> | undefined {
+    if (this.#engineUrl !== undefined) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#budgetMs)])
+      return this.#engine
+        .tokenize(this.#engineUrl, model, prompt, limit)
+        .then((answer) => ('prompts' in answer ? answer : answer.doubt))
+    }
+    if (!this.#engines || typeof this.#folders.find(model) === 'string') return undefined
+    return this.#engines.tokenize(model, prompt, signal)
+  }
+
+  #encode(model: string, prompt: Exclude<Prompt, { kind: 'tokens' }>): Outcome | Promise<Outcome> {
     const tokenizer = this.#tokenizerOf(model)
     if ('code' in tokenizer) return tokenizer
     try {
-      return encodeWith(tokenizer, prompt)
+      return encodePrompt(tokenizer, prompt)
     } catch (error) {
       // Such as nesting deeper than the stack. The message could quote the prompt.
       return doubt('unreadable', `the prompt cannot be rendered: ${(error as Error).name}`)
@@ -225,9 +248,9 @@ export class PromptTokenizer implements Tokenizer {
 
   /** The engine or the thread has answered again. */
   #recovered(path: TokenizePath): void {
-    const code = RECOVERS[path]
-    if (code === undefined || !this.#shown.delete(code)) return
-    this.#options.notices.set(noticeOf(code), undefined)
+    for (const code of RECOVERS[path]) {
+      if (this.#shown.delete(code)) this.#options.notices.set(noticeOf(code), undefined)
+    }
   }
 
   #cacheBytes(): number {
@@ -239,84 +262,23 @@ export class PromptTokenizer implements Tokenizer {
   }
 }
 
-function encodeWith(tokenizer: ModelTokenizer, prompt: TextPrompt): Outcome | Promise<Outcome> {
-  if (prompt.kind === 'text')
-    return gather(prompt.texts.map((text) => tokenizer.encode(text, true)))
-  if (tokenizer.template === undefined) {
-    return doubt('no-template', `${tokenizer.folder} has no chat template`)
-  }
-  const chat = renderChat(tokenizer.template, prompt.body)
-  if (chat instanceof Unrenderable) return chat.doubt
-  const encoded = tokenizer.encode(chat.text, prompt.body.add_special_tokens === true)
-  return gather([encoded], chat.doubt)
-}
-
 /** Doubts that a change of the deployment removes. */
 const SHOWN = new Set([
   'no-tokenizer',
   'no-template',
   'broken-tokenizer',
   'engine-failed',
+  'no-tokenize-route',
   'worker-failed',
 ])
 
-/** The doubt that an answer on this path takes back; the others last until the configuration changes. */
-const RECOVERS: Partial<Record<TokenizePath, string>> = {
-  engine: 'engine-failed',
-  thread: 'worker-failed',
+/** The doubts that an answer on this path takes back; the others last until the configuration changes. */
+const RECOVERS: Readonly<Record<TokenizePath, readonly string[]>> = {
+  engine: ['engine-failed', 'no-tokenize-route'],
+  thread: ['worker-failed'],
+  inline: [],
 }
 
 function noticeOf(code: string): string {
   return `tokenizer:${code}`
-}
-
-type TextPrompt = Exclude<Prompt, { kind: 'tokens' }>
-
-/** Ids of the prompts, or why there are none. */
-type Outcome = Tokens | Doubt
-interface Tokens {
-  readonly prompts: readonly Int32Array[]
-  readonly doubt: Doubt | undefined
-}
-
-/** All prompts of a request, or the first reason why one has no ids. Stays synchronous when all of them are. */
-function gather(
-  encoded: readonly (EncodedText | Promise<EncodedText | Doubt> | Doubt)[],
-  also?: Doubt,
-): Outcome | Promise<Outcome> {
-  if (encoded.some((one) => one instanceof Promise)) {
-    return Promise.all(encoded).then((settled) => collect(settled, also))
-  }
-  return collect(encoded as readonly (EncodedText | Doubt)[], also)
-}
-
-function collect(settled: readonly (EncodedText | Doubt)[], also: Doubt | undefined): Outcome {
-  const prompts: Int32Array[] = []
-  let first = also
-  for (const one of settled) {
-    if ('code' in one) return one
-    prompts.push(one.ids)
-    first ??= one.doubt
-  }
-  return { prompts, doubt: first }
-}
-
-/** The outcome, or `TOO_SLOW` when the time is up or the signal fires. What comes later still fills the cache. */
-function withinBudget(
-  outcome: Promise<Outcome>,
-  budgetMs: number,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const giveUp = (): void => settle(TOO_SLOW)
-    const timer = setTimeout(giveUp, budgetMs)
-    const settle = (result: Outcome): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', giveUp)
-      resolve(result)
-    }
-    signal.addEventListener('abort', giveUp)
-    if (signal.aborted) giveUp()
-    void outcome.then(settle)
-  })
 }

@@ -1,4 +1,5 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 
 /** A real HTTP server on a loopback address; `answer` may be exchanged while it runs. */
@@ -22,8 +23,14 @@ export class Engine {
     })
   }
 
-  static async start(address: string, answer: RequestListener, port = 0): Promise<Engine> {
-    const server = createServer()
+  /** @param tls certificate and key in PEM; plain HTTP when absent */
+  static async start(
+    address: string,
+    answer: RequestListener,
+    port = 0,
+    tls?: { readonly cert: string; readonly key: string },
+  ): Promise<Engine> {
+    const server = tls === undefined ? createServer() : createTlsServer(tls)
     await new Promise<void>((done, failed) => {
       server.once('error', failed)
       server.listen(port, address, done)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { generate } from 'selfsigned'
 import { EndpointStore } from '../../src/datalayer/endpoint-store.ts'
 import { ModelDirectory, type ModelsOptions } from '../../src/datalayer/models.ts'
 import { Engine, text } from './engine.ts'
@@ -58,6 +59,17 @@ describe('ModelDirectory', () => {
     assert.equal(models.isBase('sql-lora'), false)
     assert.equal(models.isBase('nothing'), false)
     assert.equal(await models.serves('nothing'), false)
+  })
+
+  it('asks over TLS when told so, at the port that serves', async () => {
+    const made = await generate([{ name: 'commonName', value: 'engine' }], {
+      keyType: 'ec',
+      algorithm: 'sha256',
+    })
+    const tls = { cert: made.cert, key: made.private }
+    engines.push(await Engine.start('127.0.0.2', listing('a'), 0, tls))
+    await start([], { ...ON_DEMAND, scheme: 'https' })
+    await until('the model', () => models.isBase('a'))
   })
 
   it('looks again before it denies a model, and finds one that has just come', async () => {

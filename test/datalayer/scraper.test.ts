@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
+import { generate } from 'selfsigned'
 import { EndpointStore } from '../../src/datalayer/endpoint-store.ts'
+import { parseMetricSelector } from '../../src/datalayer/metric-selector.ts'
 import { Scraper, type ScraperOptions } from '../../src/datalayer/scraper.ts'
 import type { EndpointSpec } from '../../src/framework/endpoint.ts'
 import { seededRandom } from '../../src/framework/random.ts'
@@ -82,6 +84,54 @@ describe('Scraper', () => {
     await until('the first load', () => metrics()?.waiting === 1)
     one.answer = load(7, 8)
     await until('the second load', () => metrics()?.waiting === 7 && metrics()?.running === 8)
+  })
+
+  it('asks at the port, path and names that it is told, but first where discovery says', async () => {
+    const page =
+      'nv_trt_llm_request_metrics{request_type="scheduled"} 9\n' +
+      'nv_trt_llm_request_metrics{request_type="waiting"} 4\n' +
+      'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"} 0.25\n'
+    const paths = new Set<string | undefined>()
+    const one = await engine('127.0.0.2', (request, response) => {
+      paths.add(request.url)
+      response.end(page)
+    })
+    const options: ScraperOptions = {
+      ...FAST,
+      port: one.port,
+      path: '/other/metrics',
+      names: {
+        waiting: parseMetricSelector('nv_trt_llm_request_metrics{request_type=waiting}'),
+        kvCacheUsage: parseMetricSelector(
+          'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}',
+        ),
+      },
+    }
+    const said = specOf(one, { port: 3, metricsPort: one.port })
+    const { metrics } = start([specOf(one, { port: 1 }), said], options)
+    await until('metrics of both', () => metrics(0) !== undefined && metrics(1) !== undefined)
+    const { waiting, running, kvCacheUsage } = metrics()!
+    assert.deepEqual([waiting, running, kvCacheUsage], [4, 0, 0.25])
+    assert.deepEqual([...paths], ['/other/metrics'])
+    await scraper!.stop()
+    const { metrics: later } = start([said], { ...options, port: 1 })
+    await until('metrics at its own port', () => later()?.waiting === 4)
+  })
+
+  it('asks over TLS, and verifies certificates only when told so', async () => {
+    const made = await generate([{ name: 'commonName', value: 'engine' }], {
+      keyType: 'ec',
+      algorithm: 'sha256',
+    })
+    const tls = { cert: made.cert, key: made.private }
+    const one = await Engine.start('127.0.0.2', load(5, 1), 0, tls)
+    engines.push(one)
+    const { metrics } = start([specOf(one)], { ...FAST, scheme: 'https' })
+    await until('metrics', () => metrics()?.waiting === 5)
+    await scraper!.stop()
+    const strict = { ...FAST, scheme: 'https', insecureSkipVerify: false } as const
+    const { notices } = start([specOf(one)], strict)
+    await until('the reason', () => /SELF_SIGNED/.test(notices.list()[0]?.text ?? ''))
   })
 
   it('gives ranks of one server their own series', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
-import { readVllmPage } from '../../src/datalayer/vllm-metrics.ts'
+import { parseMetricSelector } from '../../src/datalayer/metric-selector.ts'
+import { type EngineMetricNames, EnginePageReader } from '../../src/datalayer/vllm-metrics.ts'
 
 const recorded = (name: string) => gunzipSync(readFileSync(`test/fixtures/metrics/${name}.txt.gz`))
 const page = (...lines: string[]) => Buffer.from(`${lines.join('\n')}\n`)
@@ -13,7 +14,10 @@ const LINES = [
 const CONFIG =
   'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="573",prefix_caching_hash_algo="sha256"} 1.0'
 
-describe('readVllmPage', () => {
+const readVllmPage = (text: Buffer, rank: number | undefined, names?: EngineMetricNames) =>
+  new EnginePageReader(names).read(text, rank)
+
+describe('EnginePageReader', () => {
   const loads: readonly (readonly [string, number, number, number, string])[] = [
     ['v0.10.0-load', 0.3666666666666667, 64, 120, 'sha256_cbor_64bit'],
     ['v0.23.0-load', 0.3093525179856115, 64, 140, 'sha256_cbor'],
@@ -108,6 +112,86 @@ describe('readVllmPage', () => {
       [reading.load.blockTokens, reading.load.kvBlocks, reading.load.hashAlgorithm],
       [32, undefined, undefined],
     )
+  })
+
+  describe('with the names of other engines', () => {
+    const triton: EngineMetricNames = {
+      waiting: parseMetricSelector('nv_trt_llm_request_metrics{request_type=waiting}'),
+      kvCacheUsage: parseMetricSelector(
+        'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}',
+      ),
+    }
+    const TRITON = [
+      'nv_trt_llm_request_metrics{model="t",request_type="scheduled",version="1"} 7',
+      'nv_trt_llm_request_metrics{model="t",request_type="waiting",version="1"} 3',
+      'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="t"} 900',
+      'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction",model="t"} 0.5',
+    ]
+    const load = (lines: readonly string[], names: EngineMetricNames) => {
+      const reading = readVllmPage(page(...lines), undefined, names)
+      return 'load' in reading ? reading.load : reading
+    }
+
+    it('takes the series with the labels asked for, and needs no running requests', () => {
+      assert.deepEqual(load(TRITON, triton), {
+        waiting: 3,
+        running: 0,
+        kvCacheUsage: 0.5,
+        blockTokens: undefined,
+        kvBlocks: undefined,
+        hashAlgorithm: undefined,
+      })
+      assert.equal(new EnginePageReader(triton).tellsRunning, false)
+      const running = parseMetricSelector('nv_trt_llm_request_metrics{request_type=scheduled}')
+      const reader = new EnginePageReader({ ...triton, running })
+      assert.equal(reader.tellsRunning, true)
+      const reading = reader.read(page(...TRITON), undefined)
+      assert.equal('load' in reading && reading.load.running, 7)
+    })
+
+    it('reads SGLang with its block size and blocks', () => {
+      const names = {
+        waiting: parseMetricSelector('sglang:num_queue_reqs'),
+        running: parseMetricSelector('sglang:num_running_reqs'),
+        kvCacheUsage: parseMetricSelector('sglang:token_usage'),
+        cacheConfig: parseMetricSelector('sglang:cache_config_info'),
+      }
+      const lines = [
+        'sglang:num_queue_reqs{model_name="m"} 2.0',
+        'sglang:num_running_reqs{model_name="m"} 5.0',
+        'sglang:token_usage{model_name="m"} 0.75',
+        'sglang:cache_config_info{page_size="64",num_pages="120"} 1.0',
+      ]
+      assert.deepEqual(load(lines, names), {
+        waiting: 2,
+        running: 5,
+        kvCacheUsage: 0.75,
+        blockTokens: 64,
+        kvBlocks: 120,
+        hashAlgorithm: undefined,
+      })
+      assert.deepEqual(load(lines.slice(1), names), {
+        fault: 'metric-missing',
+        detail: 'no sglang:num_queue_reqs on the page',
+      })
+    })
+
+    it('does without a page of another engine', () => {
+      assert.deepEqual(load(LINES, triton), {
+        fault: 'not-metrics',
+        detail: 'no nv_trt_llm_request_metrics on the page',
+      })
+      assert.deepEqual(load([TRITON[0]!, TRITON[3]!], triton), {
+        fault: 'metric-missing',
+        detail: 'no nv_trt_llm_request_metrics on the page',
+      })
+    })
+
+    it("takes either of vLLM's names of the use, whichever was asked for", () => {
+      const old = { kvCacheUsage: parseMetricSelector('vllm:gpu_cache_usage_perc') }
+      const reading = readVllmPage(page(...LINES), undefined, old)
+      assert.equal('load' in reading && reading.load.kvCacheUsage, 0.25)
+    })
   })
 
   const faults: readonly (readonly [string, Buffer, string, string])[] = [

@@ -430,6 +430,7 @@ describe('PromptTokenizer', () => {
     let server: Server
     let answer: (body: Record<string, unknown>) => { status?: number; text: string } | undefined
     const asked: Record<string, unknown>[] = []
+    // Its folder for the model is not used: the engine is asked instead.
     const viaEngine = make({ budgetMs: 300 })
 
     before(async () => {
