@@ -132,7 +132,9 @@ describe('documentation', () => {
       const flags = new Set(
         [program, ...program.commands].flatMap(({ options }) => options.map(({ long }) => long)),
       )
-      const named = found(all, /(?<![\w-])(--[a-z][a-z-]+)/g)
+      // A command line of another program, with the lines that go on, has that program's flags.
+      const ours = all.replaceAll(/(?:^|`)(?:kubectl|helm|docker) (?:\\\n|[^\n`])*/gm, '')
+      const named = found(ours, /(?<![\w-])(--[a-z][a-z-]+)/g)
       assert.ok(named.length >= 10, `${named.length} flags`)
       assert.deepEqual(
         named.filter((flag) => flag !== '--help' && !flags.has(flag)),
