@@ -13,9 +13,16 @@ export class Process {
   #stderr = ''
   #exit: number | undefined
 
-  constructor(name: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  constructor(
+    name: string,
+    command: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    cwd?: string,
+  ) {
     this.#name = name
-    this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: 'pipe' })
+    const where = cwd === undefined ? {} : { cwd }
+    this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: 'pipe', ...where })
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       this.lines.push(line.startsWith('{') ? (JSON.parse(line) as LogLine) : { msg: line })
       this.#wake()
