@@ -71,7 +71,6 @@ for (const [document, topicIsExpanded] of [
           ...picker.args!,
           ...['--kubeconfig', api.kubeconfigFile(), '--bind-address', '127.0.0.1'],
           ...['--grpc-port', '0', '--grpc-health-port', '0', '--metrics-port', '0'],
-          ...['--tokenizers-dir', tokenizersDir()],
         ],
         { POD_NAMESPACE: 'envoy-gateway-system', POD_NAME: 'epp-0' },
       )
