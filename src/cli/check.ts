@@ -1,53 +1,197 @@
-import { readFileSync } from 'node:fs'
 import { styleText } from 'node:util'
 import type { Command } from 'commander'
-import { loadConfig } from '../config/load.ts'
-import { ModuleLoader } from '../config/module-loader.ts'
-import { type Problem, problemLine, problemsOf } from '../config/problem.ts'
+import { readDocument } from '../config/document.ts'
+import { effectiveConfig } from '../config/effective.ts'
+import { nearest } from '../config/near.ts'
+import { parseConfig } from '../config/parse.ts'
+import { type Problem, pathText, problemLine } from '../config/problem.ts'
+import { KubeClient } from '../discovery/kubernetes/client.ts'
+import {
+  checkManifests,
+  type ManifestReport,
+} from '../discovery/kubernetes/manifests/check-manifests.ts'
+import { readCluster } from '../discovery/kubernetes/manifests/cluster.ts'
+import type { PoolPlan } from '../discovery/kubernetes/manifests/pool.ts'
+import { DEFAULT_POOL_CONFIG, policyOf } from '../discovery/kubernetes/policy.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import { builtinPlugins } from '../plugins/index.ts'
+import {
+  type CheckOptions,
+  type FoundConfig,
+  type FoundDocuments,
+  findConfigs,
+  findDocuments,
+} from './check-documents.ts'
+import { type Inputs, readInputs } from './check-inputs.ts'
+import { serveFlags } from './serve-flags.ts'
 
 interface CheckFlags {
   readonly strict?: boolean
   readonly json?: boolean
+  readonly effective?: boolean
+  readonly namespace: string
+  readonly cluster?: boolean
+  readonly poolName?: string
+  readonly poolNamespace?: string
+  readonly kubeconfig?: string
 }
+
+/** What was checked, and what came of it. */
+export interface Checked {
+  /** By file, then by place. */
+  readonly problems: readonly Problem[]
+  readonly valid: boolean
+  readonly configs: readonly FoundConfig[]
+  readonly report: ManifestReport
+  readonly objects: number
+}
+
+const EXAMPLE = `
+Manifests that are given together are held against each other: the flags of vLLM
+with pools, policies, profiles and Services. Exit code 1 when there is an error.
+
+Example:
+  epp check my-profile.yaml
+  epp check deploy/ack/ --effective
+  kubectl get deploy,svc,inferencepool -o yaml | epp check -`
 
 export function addCheckCommand(program: Command): void {
   program
     .command('check')
-    .description('show everything that is wrong with a configuration file')
-    .argument('<file>', 'YAML or JSON; - reads standard input')
+    .description('show everything that is wrong with configurations and Kubernetes manifests')
+    .argument('[inputs...]', 'YAML or JSON files, folders; - reads standard input')
+    .option('-n, --namespace <namespace>', 'of objects that name none', 'default')
+    .option('--cluster', 'check what runs in the cluster, besides what is given')
+    .option('--pool-name <name>', 'with --cluster: a pool that must be there')
+    .option('--pool-namespace <namespace>', 'with --cluster: where the pool is')
+    .option('--kubeconfig <file>', 'with --cluster: how the API server is reached')
+    .option('--effective', 'print the configuration in force, with every default')
     .option('--strict', 'warnings are errors')
     .option('--json', 'problems as JSON, for editors and CI')
-    .addHelpText(
-      'after',
-      '\nExit code 1 when there is an error.\n\nExample:\n  epp check my-profile.yaml',
-    )
-    .action(async (file: string, flags: CheckFlags) => {
-      const { problems, valid } = await check(file, flags.strict ?? false)
-      if (flags.json) process.stdout.write(`${JSON.stringify({ valid, problems }, null, 2)}\n`)
-      else for (const problem of problems) process.stdout.write(`${shown(problem)}\n`)
-      if (!flags.json && valid) process.stdout.write(`${file}: valid\n`)
-      if (!valid) process.exitCode = 1
+    .addHelpText('after', EXAMPLE)
+    .action(async (inputs: readonly string[], flags: CheckFlags) => {
+      if (inputs.length === 0 && !flags.cluster) {
+        throw new SchedulerError('CONFIG_INVALID', 'nothing to check; give a file or a folder')
+      }
+      const checked = await check(inputs, flags)
+      if (flags.json) {
+        const { valid, problems } = checked
+        process.stdout.write(`${JSON.stringify({ valid, problems }, null, 2)}\n`)
+      } else if (flags.effective && checked.valid) {
+        for (const problem of checked.problems) process.stderr.write(`${shown(problem)}\n`)
+        process.stdout.write(effective(checked))
+      } else {
+        for (const problem of checked.problems) process.stdout.write(`${shown(problem)}\n`)
+        if (checked.valid)
+          process.stdout.write(`${inputs.join(' ') || 'cluster'}: valid${seen(checked)}\n`)
+      }
+      if (!checked.valid) process.exitCode = 1
     })
 }
 
-async function check(file: string, strict: boolean) {
-  try {
-    const text = readFileSync(file === '-' ? 0 : file, 'utf8')
-    const modules = new ModuleLoader(builtinPlugins)
-    const name = file === '-' ? 'stdin' : file
-    const { warnings } = await loadConfig(text, name, builtinPlugins, modules, { strict })
-    return { problems: warnings, valid: true }
-  } catch (error) {
-    const problems = problemsOf(error)
-    if (problems.length > 0) return { problems, valid: false }
-    if (error instanceof SchedulerError) throw error
-    throw new SchedulerError(
-      'CONFIG_INVALID',
-      `${file} cannot be read: ${(error as Error).message}`,
-    )
+async function check(names: readonly string[], flags: CheckFlags): Promise<Checked> {
+  const options = { strict: flags.strict ?? false, namespace: flags.namespace }
+  const cluster = flags.cluster ? await fromCluster(flags, options) : undefined
+  return checkInputs(readInputs(names), options, cluster)
+}
+
+/** Checks everything that was given as one set. */
+export async function checkInputs(
+  inputs: Inputs,
+  options: CheckOptions,
+  cluster?: FoundDocuments,
+): Promise<Checked> {
+  const { strict, namespace } = options
+  const found = await findDocuments(inputs.texts, options)
+  const manifests = [...found.manifests, ...(cluster?.manifests ?? [])]
+  const configs = [...found.configs, ...(cluster?.configs ?? [])]
+  const known = new Set(serveFlags().flatMap(({ long }) => long?.slice(2) ?? []))
+  const report = checkManifests(
+    { manifests, profiles: configs, namespace },
+    {
+      nearest,
+      pickerFlags: {
+        isKnown: (name) => known.has(name) || name === 'v',
+        nearest: (name) => nearest(name, known),
+      },
+    },
+  )
+  const problems = [
+    ...[...inputs.problems, ...found.problems, ...(cluster?.problems ?? [])],
+    ...report.problems.map((problem) => ({ ...problem, path: pathText(problem.path) })),
+  ]
+    .map((problem): Problem => (strict ? { ...problem, severity: 'error' } : problem))
+    .sort(byPlace)
+  return {
+    ...{ problems, configs, report, objects: manifests.length },
+    valid: problems.every(({ severity }) => severity !== 'error'),
   }
+}
+
+async function fromCluster(
+  { kubeconfig, poolName, poolNamespace }: CheckFlags,
+  options: CheckOptions,
+): Promise<FoundDocuments> {
+  const client = KubeClient.open({ kubeconfig, readDocument })
+  try {
+    const namespace = poolNamespace ?? client.namespace
+    const { manifests, problems } = await readCluster(client, namespace)
+    const place = { severity: 'error', line: 1, column: 1, path: '' } as const
+    const found: Problem[] = problems.map((problem) => ({ ...place, ...problem }))
+    const named = manifests.some(
+      ({ value }) =>
+        value.kind === 'InferencePool' && (value.metadata as { name?: string }).name === poolName,
+    )
+    if (poolName !== undefined && !named) {
+      const message = `there is no InferencePool ${poolName} in namespace "${namespace}"`
+      found.push({ ...place, file: 'cluster', message })
+    }
+    const inside = await findConfigs(manifests, options)
+    return { manifests, configs: inside.configs, problems: [...found, ...inside.problems] }
+  } finally {
+    client.close()
+  }
+}
+
+function byPlace(a: Problem, b: Problem): number {
+  if (a.file !== b.file) return a.file < b.file ? -1 : 1
+  return a.line - b.line || a.column - b.column
+}
+
+/** What was there to be checked, when it was more than configurations. */
+function seen({ objects, report, configs }: Checked): string {
+  if (objects === 0) return ''
+  const counts = [
+    [objects, 'object'],
+    [report.pools.length, 'InferencePool'],
+    [report.engines.length, 'vLLM container'],
+    [configs.length, 'configuration'],
+  ] as const
+  const text = counts.map(([count, what]) => `${count} ${what}${count === 1 ? '' : 's'}`)
+  return ` (${text.join(', ')})`
+}
+
+/** The configurations in force: those given, and those of pools that none of them speaks of. */
+function effective({ configs, report }: Checked): string {
+  const given = configs.flatMap(({ manifest, checked }) =>
+    checked === undefined ? [] : `# ${manifest.file}\n${effectiveConfig(checked)}`,
+  )
+  const pools = report.pools
+    .filter(({ profiles }) => profiles.length === 0)
+    .map((plan) => {
+      const { title, config } = configOf(plan)
+      const checked = parseConfig(JSON.stringify(config), title, builtinPlugins)
+      const { namespace, name } = plan.object
+      return `# InferencePool ${namespace}/${name}: ${title}\n${effectiveConfig(checked)}`
+    })
+  return [...given, ...pools].join('---\n')
+}
+
+function configOf({ policy }: PoolPlan) {
+  const made = policy && policyOf(policy.manifest.value)
+  return made === undefined || 'fault' in made
+    ? { title: 'no InferenceTrafficPolicy', config: DEFAULT_POOL_CONFIG }
+    : { title: made.source, config: made.config }
 }
 
 function shown(problem: Problem): string {

@@ -1,3 +1,4 @@
+import { isIP, isIPv6 } from 'node:net'
 import { SchedulerError } from '../framework/errors.ts'
 import type { EngineHashAlgorithm } from '../framework/services.ts'
 
@@ -73,12 +74,16 @@ export const SIM_ENGINE_FLAGS: readonly SimEngineFlag[] = [
     flag: '--kv-events-config <json>',
     description: "vLLM's JSON: endpoint, topic, replay_endpoint ...",
   },
+  {
+    flag: '--resolve <host=address...>',
+    description: 'stands in for DNS in --kv-events-config',
+  },
   { flag: '--lora-modules <name=path...>', description: 'adapters to serve' },
   { flag: '--tokenizers-dir <folder>', description: 'tokenizers, one folder per model' },
   { flag: '--seed <text>', description: 'seed of block hashes and answers (PYTHONHASHSEED)' },
   {
     flag: '--engine-version <version>',
-    description: 'vLLM to behave like: 0.10.0 or 0.32.0 (0.32.0)',
+    description: 'vLLM to behave like: 0.10.0 or 0.32.0 (the newest that knows the hash algorithm)',
   },
   { flag: '--prefill-tokens-per-second <rate>', description: 'speed of prefill (15928)' },
   { flag: '--decode-ms <ms>', description: 'time of a decode step (13)' },
@@ -91,6 +96,7 @@ const DEFAULT_ALGORITHM: Readonly<Record<EngineVersion, EngineHashAlgorithm>> = 
   '0.10.0': 'sha256_cbor_64bit',
   '0.32.0': 'sha256',
 }
+const VERSIONS: readonly EngineVersion[] = ['0.10.0', '0.32.0']
 const ALGORITHMS: readonly EngineHashAlgorithm[] = ['sha256', 'sha256_cbor', 'sha256_cbor_64bit']
 
 /** KV capacity of Qwen3-32B on two H100, in tokens. */
@@ -111,7 +117,9 @@ export function simEngineOptions(
   environment: Readonly<Record<string, string | undefined>> = {},
 ): SimEngineOptions {
   const reader = new FlagReader(flags)
-  const version = reader.choice('engineVersion', ['0.10.0', '0.32.0'] as const, '0.32.0')
+  // Releases after 0.10.1 do not know this algorithm.
+  const old = reader.optional('prefixCachingHashAlgo') === 'sha256_cbor_64bit'
+  const version = reader.choice('engineVersion', VERSIONS, old ? '0.10.0' : '0.32.0')
   const blockTokens = reader.whole('blockSize', 16, 1, 65_536)
   const kvBlocks = reader.whole(
     'numGpuBlocks',
@@ -203,15 +211,21 @@ class FlagReader {
 
   loopback(name: string, fallback: string): string {
     const value = this.text(name, fallback)
-    if (
-      /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(value) ||
-      value === '::1' ||
-      value === 'localhost'
-    ) {
-      return value
-    }
+    if (isLoopback(value)) return value
     this.problem(`${flagOf(name)} must be a loopback address such as 127.0.0.2, got "${value}"`)
     return fallback
+  }
+
+  /** Addresses by host names. */
+  resolve(name: string): ReadonlyMap<string, string> {
+    const addresses = new Map<string, string>()
+    for (const entry of this.optional(name)?.split(' ') ?? []) {
+      const [, host, address] = /^([^=]+)=([^=]+)$/.exec(entry) ?? []
+      if (host !== undefined && address !== undefined && isIP(address) !== 0) {
+        addresses.set(host, address)
+      } else this.problem(`${flagOf(name)} must be HOST=ADDRESS, got "${entry}"`)
+    }
+    return addresses
   }
 
   loraModules(name: string): readonly LoraModule[] {
@@ -262,8 +276,28 @@ class FlagReader {
       return undefined
     }
     if (enabled !== true || publisher !== 'zmq') return undefined
-    return { endpoint, replayEndpoint: replayEndpoint ?? undefined, topic }
+    const addresses = this.resolve('resolve')
+    return {
+      endpoint: resolved(endpoint, addresses),
+      replayEndpoint: replayEndpoint === null ? undefined : resolved(replayEndpoint, addresses),
+      topic,
+    }
   }
+}
+
+/** True for an address of this machine alone. */
+export function isLoopback(address: string): boolean {
+  return (
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(address) || address === '::1' || address === 'localhost'
+  )
+}
+
+/** `tcp://HOST:PORT` with the host's address in its place. */
+function resolved(endpoint: string, addresses: ReadonlyMap<string, string>): string {
+  return endpoint.replace(/^(tcp:\/\/)([^:/]+)(?=:\d+$)/, (whole, scheme: string, host: string) => {
+    const address = addresses.get(host)
+    return address === undefined ? whole : `${scheme}${isIPv6(address) ? `[${address}]` : address}`
+  })
 }
 
 /** `blockSize` as `--block-size`. */

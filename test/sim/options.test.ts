@@ -111,6 +111,6 @@ describe('simEngineOptions', () => {
 
   it('lists each flag that it reads', () => {
     const names = SIM_ENGINE_FLAGS.map(({ flag }) => flag.split(' ')[0])
-    assert.equal(new Set(names).size, 15)
+    assert.equal(new Set(names).size, 16)
   })
 })
