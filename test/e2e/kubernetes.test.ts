@@ -145,7 +145,16 @@ describe('a cluster', function () {
       api.remove('v1', 'Pod', 'b')
       api.apply(pod('b', ADDRESSES[3]!))
       assert.deepEqual(await addresses(running), at(0, 1))
+      const answeredBefore = api.requests.length
+      const startedMs = performance.now()
       await api.start()
+      await eventually('the server serves lists again', () =>
+        api.requests
+          .slice(answeredBefore)
+          .some(({ resource, status }) => resource === 'pods' && status === 200),
+      )
+      const servingMs = performance.now() - startedMs
+      console.log(`      403, 429 and at last an answer: ${Math.round(servingMs)} ms`)
       await reaches(running, `the truth after ${OUTAGE_MS / 1000} s and a restart`, at(2, 3))
       await eventually(
         'the end of the outage is said',

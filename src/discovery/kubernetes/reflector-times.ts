@@ -1,6 +1,6 @@
 /** How long things take; what is absent has its default. */
 export interface ReflectorTimes {
-  /** First and longest wait after a failure; 200 and 2000. */
+  /** First and longest wait after a failure; 200 and 1000. */
   readonly backoffMs: number
   readonly maxBackoffMs: number
   /** Longest wait that a server's `retry-after` can ask for; 5000. */
@@ -20,7 +20,7 @@ export interface ReflectorTimes {
 
 export const DEFAULT_TIMES: ReflectorTimes = {
   backoffMs: 200,
-  maxBackoffMs: 2000,
+  maxBackoffMs: 1000,
   maxRetryAfterMs: 5000,
   minWatchSeconds: 30,
   maxWatchSeconds: 60,

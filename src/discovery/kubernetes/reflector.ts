@@ -102,6 +102,7 @@ export class Reflector<T> {
 
   async #run(): Promise<void> {
     let fails = 0
+    let isAway = false
     while (!this.#stopped) {
       let problem = this.#resourceVersion === '' ? await this.#list() : undefined
       if (problem === undefined) ({ fails, problem } = await this.#watch(fails))
@@ -112,6 +113,9 @@ export class Reflector<T> {
         this.#failed(problem)
         fails++
       }
+      // A server that answers again, though with a refusal, is soon ready: the waits begin anew.
+      if (isAway && !isAwayBy(problem)) fails = Math.min(fails, 1)
+      isAway = isAwayBy(problem)
       if (fails > 0) await pause(this.#backoffMs(fails, problem), this.#stop.signal)
     }
   }
@@ -346,4 +350,8 @@ export class Reflector<T> {
     const { labelSelector } = this.#collection
     return labelSelector === undefined ? {} : { labelSelector }
   }
+}
+
+function isAwayBy(problem: KubeProblem | undefined): boolean {
+  return problem?.reason === 'connect' || problem?.reason === 'silent'
 }
