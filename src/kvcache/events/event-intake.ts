@@ -251,8 +251,8 @@ export class EventIntake {
     const owner = this.#claim(tracked, rank, '')
     const publisher = new PublisherState('dialled', '', owner, this.#context)
     this.#publishers.set(tracked, new Map([[seedKey(rank), publisher]]))
-    void this.#recoveries.seed(publisher).then(() => {
-      if (publisher.lastSequence >= 0) return
+    void this.#recoveries.seed(publisher).then((answered) => {
+      if (answered) return
       const publishers = this.#publishers.get(tracked)
       if (publishers?.get(seedKey(rank)) !== publisher) return
       publishers.delete(seedKey(rank))

@@ -117,6 +117,11 @@ export class PublisherState implements EventSink {
     this.#setCoverage(this.#coverage, this.#coverageText)
   }
 
+  /** An engine that was asked for everything and had nothing holds nothing: that is all there is to know. */
+  sentNothingBefore(): void {
+    if (this.#lastSequence < 0) this.#setCoverage('complete', undefined)
+  }
+
   /** The first sequence number that is missing when a live message with this one comes; undefined when none is. */
   missing(sequence: number, timestamp: number): number | undefined {
     const last = this.#lastSequence

@@ -94,9 +94,13 @@ export class Recoveries {
     void this.#recover(publisher, from)
   }
 
-  /** Learns all that an engine still remembers, without waiting for it to send something. */
-  async seed(publisher: PublisherState): Promise<void> {
-    if (await this.#recover(publisher, 0)) return
+  /**
+   * Learns all that an engine still remembers, without waiting for it to send something.
+   *
+   * @returns false when the engine never answered
+   */
+  async seed(publisher: PublisherState): Promise<boolean> {
+    if (await this.#recover(publisher, 0)) return true
     for (const delayMs of RETRY_MS) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(() => {
@@ -107,9 +111,10 @@ export class Recoveries {
         this.#retries.add(timer)
       })
       // By then it may have told itself, and asked for what is missing.
-      if (this.#closed || publisher.isClosed || publisher.lastSequence >= 0) return
-      if (await this.#recover(publisher, 0)) return
+      if (this.#closed || publisher.isClosed || publisher.lastSequence >= 0) return true
+      if (await this.#recover(publisher, 0)) return true
     }
+    return false
   }
 
   forget(publisher: PublisherState): void {
@@ -149,6 +154,7 @@ export class Recoveries {
     publisher.replaying = false
     this.#running.delete(publisher)
     if (publisher.isClosed || this.#closed) return false
+    if (failure === undefined && from === 0) publisher.sentNothingBefore()
     for (const message of running.held) this.#apply(publisher, message, true)
     this.#say(publisher, from, replayed, failure)
     return failure === undefined
