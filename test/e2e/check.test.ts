@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { decode } from '@msgpack/msgpack'
 import { Subscriber } from 'zeromq'
+import { readDocuments } from '../../src/config/document.ts'
 import { createEngineBlockHasher } from '../../src/kvcache/hashing/engine-hash.ts'
 import { documentCommand, documentManifests } from '../discovery/kubernetes/manifests/documents.ts'
 import { documentBody, tokenizersDir } from '../fixtures.ts'
 import { startEngine } from './epp.ts'
+import { eventually } from './process.ts'
 
 /** Runs the built command to its end. */
 function epp(args: readonly string[], input = '') {
@@ -81,6 +86,77 @@ describe('epp check on manifests', function () {
     assert.doesNotMatch(pool.stdout, /prefix-cache-scorer/)
   })
 
+  it('reads a running cluster, page by page, and says what it may not read', async () => {
+    const lists = new Map<string, object[]>()
+    for (const text of documentManifests('ack-article').values()) {
+      for (const { value } of readDocuments(text)) {
+        const { apiVersion, kind, ...object } = value as { apiVersion: string; kind: string }
+        const root = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`
+        const plural = kind.endsWith('y') ? `${kind.slice(0, -1)}ies` : `${kind}s`
+        const path = `${root}/namespaces/default/${plural.toLowerCase()}`
+        lists.set(path, [...(lists.get(path) ?? []), object])
+      }
+    }
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      const { pathname, searchParams } = new URL(request.url!, 'http://x')
+      asked.push(pathname)
+      const items = lists.get(pathname)
+      const forbidden = pathname.endsWith('/default/configmaps')
+      response.writeHead(forbidden ? 403 : items === undefined ? 404 : 200, {
+        'content-type': 'application/json',
+      })
+      const page = Number(searchParams.get('continue') ?? 0)
+      const more = items !== undefined && page + 1 < items.length ? `${page + 1}` : ''
+      response.end(
+        JSON.stringify({
+          ...{ kind: 'List', items: items?.slice(page, page + 1) },
+          ...{ metadata: { resourceVersion: '1', continue: more }, message: 'not for you' },
+        }),
+      )
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const kubeconfig = join(folder, 'kubeconfig')
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({
+        'current-context': 'c',
+        contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+        clusters: [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}` } }],
+        users: [{ name: 'u', user: {} }],
+      }),
+    )
+    try {
+      const args = ['--cluster', '--pool-name', 'other', '--kubeconfig', kubeconfig]
+      const { code, stdout, stderr } = await promisify(execFile)(process.execPath, [
+        ...['dist/main.js', 'check', ...args],
+      ]).then(
+        () => assert.fail('exit code 0'),
+        (error: { code: number; stdout: string; stderr: string }) => error,
+      )
+      assert.equal(stderr, '')
+      assert.equal(code, 1)
+      const lines = stdout.trimEnd().split('\n')
+      assert.equal(lines.length, 3, stdout)
+      assert.match(
+        lines[0]!,
+        /^error: cluster:1:1 {2}there is no InferencePool other in namespace "default"$/,
+      )
+      assert.match(
+        lines[1]!,
+        /^error: cluster\/default\/ConfigMap:1:1 {2}cannot be read: 403 Forbidden: not for you$/,
+      )
+      assert.match(
+        lines[2]!,
+        /^error: cluster\/default\/Deployment\/qwen3:1:1 .* inside single quotes/,
+      )
+      assert.ok(asked.includes('/api/v1/namespaces/envoy-gateway-system/services'))
+    } finally {
+      server.close()
+    }
+  })
+
   it('says what it cannot read', () => {
     const { stderr, status } = epp([join(folder, 'nowhere')])
     assert.equal(status, 1)
@@ -92,20 +168,27 @@ describe('epp check on manifests', function () {
 describe("epp sim-engine with the documents' command, word for word", function () {
   this.timeout(60_000)
   const ADDRESS = '127.0.0.9'
+  const TIMEOUT_MS = 20_000
   const SERVICE = 'epp-default-qwen-inference-pool.envoy-gateway-system.svc.cluster.local'
 
   it('serves the model and sends its events as vLLM 0.10.0 would', async () => {
-    const socket = new Subscriber()
+    const socket = new Subscriber({ receiveTimeout: TIMEOUT_MS })
     await socket.bind(`tcp://${ADDRESS}:5557`)
     socket.subscribe('kv@')
-    const engine = await startEngine(
-      [
-        ...['--tokenizers-dir', tokenizersDir(), '--resolve', `${SERVICE}=${ADDRESS}`],
-        ...['--', 'sh', '-c', documentCommand('ack-precise-mode')],
-      ],
-      { POD_IP: ADDRESS, PYTHONHASHSEED: '42' },
-    )
+    // A socket that binds tells a new peer its subscription while it receives.
+    let received: readonly Buffer[] | undefined
+    const receiving = socket.receive().then((message) => {
+      received = message
+    })
+    let engine: Awaited<ReturnType<typeof startEngine>> | undefined
     try {
+      engine = await startEngine(
+        [
+          ...['--tokenizers-dir', tokenizersDir(), '--resolve', `${SERVICE}=${ADDRESS}`],
+          ...['--', 'sh', '-c', documentCommand('ack-precise-mode')],
+        ],
+        { POD_IP: ADDRESS, PYTHONHASHSEED: '42' },
+      )
       assert.equal(engine.port, 8000)
       assert.deepEqual(
         engine.process.logged('Flags without effect')[0]?.flags,
@@ -117,13 +200,17 @@ describe("epp sim-engine with the documents' command, word for word", function (
         models.data.map(({ id }) => id),
         ['Qwen3-32B'],
       )
-      const answer = await fetch(`${url}/chat/completions`, {
-        ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
-        body: documentBody('round1'),
+      // The first prompts may come before the subscription.
+      let prompts = 0
+      const [topic, , payload] = await eventually('an event', async () => {
+        const answer = await fetch(`${url}/chat/completions`, {
+          ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+          body: documentBody('round1').replace('Hi, here', `Hi ${prompts++}, here`),
+        })
+        assert.equal(answer.status, 200)
+        await answer.text()
+        return received
       })
-      assert.equal(answer.status, 200)
-      await answer.text()
-      const [topic, , payload] = await socket.receive()
       assert.equal(topic!.toString(), `kv@${ADDRESS}@Qwen3-32B`)
       const [, [event]] = decode(payload!, { useBigInt64: true }) as [
         unknown,
@@ -135,9 +222,11 @@ describe("epp sim-engine with the documents' command, word for word", function (
       const hasher = createEngineBlockHasher('sha256_cbor_64bit', '42')
       const first = hasher.next(hasher.root, tokens.slice(0, 64).map(Number), null)
       assert.equal(hashes[0], first.published)
+      assert.equal(await engine.process.stop(), 0)
     } finally {
       socket.close()
-      assert.equal(await engine.process.stop(), 0)
+      await Promise.allSettled([receiving])
+      await engine?.process.stop()
     }
   })
 })

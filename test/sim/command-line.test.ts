@@ -179,9 +179,7 @@ describe('readSimCommandLine', () => {
     ],
     [
       ['--', 'sh', '-c', 'vllm serve m --port $(port)'],
-      [
-        '"$(port)" can only be known by running a command, which is not done here; write its value',
-      ],
+      ['"$(port)" can only be known by running a command, which is not done here; write its value'],
     ],
     [
       ['--resolve', 'here', '--kv-events-config', '{"enable_kv_cache_events":true}'],

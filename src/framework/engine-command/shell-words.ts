@@ -17,6 +17,8 @@ export interface ShellScript {
 const NAME = /^[A-Za-z_]\w*/
 const ASSIGNMENT = /^([A-Za-z_]\w*)=/
 const BRACED = /^([A-Za-z_]\w*)(?:(:?)([-=?+])([\s\S]*))?$/
+/** What all variables of a script may come to. */
+const MAX_EXPANDED_CHARACTERS = 1024 * 1024
 const IN_DOUBLE_QUOTES = '$`"\\\n'
 
 /**
@@ -45,6 +47,7 @@ class ShellReader {
   #redirect: 'file' | 'here' | undefined
   #hereEnds: string[] = []
   #fault: ShellScript['fault']
+  #expanded = 0
 
   constructor(script: Word, variables: Variables) {
     this.#script = script
@@ -191,7 +194,10 @@ class ShellReader {
   }
 
   /** Without quotes an expansion is split into words at its blanks (2.6.5 Field Splitting). */
-  #expand(expansion: Expansion, at: number, whole: boolean): void {
+  #expand(given: Expansion, at: number, whole: boolean): void {
+    this.#expanded += given.value.length
+    const tooMuch = this.#expanded > MAX_EXPANDED_CHARACTERS
+    const expansion = tooMuch ? { value: '{...}', known: false } : given
     const assigning = this.#words.length === 0 && ASSIGNMENT.test(this.#word?.value ?? '')
     if (whole || assigning || !/\s/.test(expansion.value)) {
       if (whole || expansion.value !== '') this.#openAt(at).expand(expansion, at)

@@ -52,6 +52,9 @@ export function wordFrom(word: Word, from: number): Word {
   }
 }
 
+/** Linux takes no longer argument (MAX_ARG_STRLEN); variables that stand for each other could make one without end. */
+export const MAX_WORD_CHARACTERS = 128 * 1024
+
 /** Puts a word together, character by character. */
 export class WordBuilder {
   readonly #script: Word
@@ -85,8 +88,12 @@ export class WordBuilder {
     if (expanded && this.#script.unknown) this.#unknown = true
   }
 
-  /** What an expansion at `offset` stands for. */
+  /** What an expansion at `offset` stands for; one that is too long is left out, and the word is then not known. */
   expand({ value, known }: Expansion, offset: number): void {
+    if (this.#value.length + value.length > MAX_WORD_CHARACTERS) {
+      this.#unknown = true
+      return
+    }
     for (const unit of value.split('')) this.add(unit, offset, 'expanded')
     if (!known) this.#unknown = true
   }

@@ -130,4 +130,16 @@ describe('parseShell', () => {
       assert.deepEqual(parse(text).fault, { offset, message })
     })
   }
+
+  it('does not grow without end where variables stand for each other', () => {
+    const doubling = Array.from({ length: 40 }, (_, i) => `A${i + 1}=$A${i}$A${i}`)
+    const last = (lines: readonly string[], command: string) =>
+      parse(`A0=0123456789; ${lines.join('; ')}; ${command}`).commands.at(-1)!.words
+    const [, short] = last(doubling.slice(0, 10), 'a $A10')
+    assert.deepEqual([short!.value.length, short!.unknown], [10 * 2 ** 10, false])
+    const words = last(doubling, `a ${'$A13 '.repeat(100)} $A40`)
+    assert.equal(words.at(-1)!.unknown, true)
+    const characters = words.reduce((sum, { value }) => sum + value.length, 0)
+    assert.ok(characters < 2 * 1024 * 1024, `${characters} characters`)
+  })
 })

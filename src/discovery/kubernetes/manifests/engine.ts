@@ -6,7 +6,7 @@ import {
   type VllmArgs,
   vllmCount,
 } from '../../../framework/engine-command/vllm-args.ts'
-import type { Word } from '../../../framework/engine-command/word.ts'
+import { MAX_WORD_CHARACTERS, type Word } from '../../../framework/engine-command/word.ts'
 import {
   type EnvVariable,
   readEnvironment,
@@ -19,6 +19,7 @@ import {
   type KubernetesObject,
   listAt,
   type Path,
+  shown,
   textOf,
   titleOf,
   valueAt,
@@ -30,6 +31,10 @@ import { containersOf, type Workload } from './workload.ts'
 export const DEFAULT_BLOCK_TOKENS = 16
 /** Where `vllm serve` listens when it is told none. */
 const DEFAULT_PORT = 8000
+
+/** Beyond this length of `command` and `args` together references to variables are left as they are. */
+const MAX_CHARACTERS = 4 * 1024 * 1024
+const NO_VARIABLES: ReadonlyMap<string, EnvVariable> = new Map()
 
 /** A container that runs vLLM, with what its command line says. */
 export interface Engine {
@@ -62,11 +67,25 @@ export function enginesOf(
     const textPaths: Path[] = []
     for (const key of ['command', 'args']) {
       for (const [index, text] of listAt(container, [key]).entries()) {
-        texts.push(typeof text === 'string' ? text : String(text))
+        const whole = typeof text === 'string' ? text : shown(text)
+        const tooLong = whole.length > MAX_WORD_CHARACTERS
+        if (tooLong) {
+          findings.error(
+            manifest,
+            [...path, key, index],
+            `has ${whole.length} characters, and Linux takes at most ${MAX_WORD_CHARACTERS} in one argument; put it into a file`,
+          )
+        }
+        texts.push(tooLong ? '' : whole)
         textPaths.push([...path, key, index])
       }
     }
-    const words = texts.map((text, source) => resolveReferences(text, source, env))
+    let characters = 0
+    const words = texts.map((text, source) => {
+      const word = resolveReferences(text, source, characters > MAX_CHARACTERS ? NO_VARIABLES : env)
+      characters += word.value.length
+      return word
+    })
     const { engine, fault } = searchContainer(container, words, env)
     if (fault !== undefined && texts[fault.source]?.includes('vllm')) {
       findings.error(manifest, textPaths[fault.source]!, fault.message, fault.offset)

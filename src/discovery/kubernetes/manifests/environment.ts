@@ -1,11 +1,20 @@
 import {
   type Expansion,
+  MAX_WORD_CHARACTERS,
   plainWord,
   type Variables,
   type Word,
   WordBuilder,
 } from '../../../framework/engine-command/word.ts'
-import { isFields, type KubernetesObject, listAt, type Path, textOf, valueAt } from './manifest.ts'
+import {
+  isFields,
+  type KubernetesObject,
+  listAt,
+  type Path,
+  shown,
+  textOf,
+  valueAt,
+} from './manifest.ts'
 
 /** One variable of a container. */
 export interface EnvVariable {
@@ -36,12 +45,14 @@ export function readEnvironment(
     if (name === undefined) continue
     const value = valueAt(entry, ['value'])
     const field = textOf(valueAt(entry, ['valueFrom', 'fieldRef', 'fieldPath']))
-    const text = value === undefined || typeof value === 'string' ? (value ?? '') : String(value)
+    const text = typeof value === 'string' ? value : value === undefined ? '' : shown(value)
     variables.set(name, {
       path: [...containerPath, 'env', index],
       expansion: isFields(valueAt(entry, ['valueFrom']))
         ? fromElsewhere(entry, field, configMaps, namespace)
-        : expansionOf(resolveReferences(text, 0, variables)),
+        : text.length > MAX_WORD_CHARACTERS
+          ? { value: `{${name}}`, known: false }
+          : expansionOf(resolveReferences(text, 0, variables)),
       field,
       wrongValue: typeof value === 'string' ? undefined : value,
     })

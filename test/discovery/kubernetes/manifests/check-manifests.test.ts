@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { checkInputs } from '../../../../src/cli/check.ts'
 import { readInputs } from '../../../../src/cli/check-inputs.ts'
+import { readDocuments } from '../../../../src/config/document.ts'
 import { problemLine } from '../../../../src/config/problem.ts'
+import { seededRandom } from '../../../../src/framework/random.ts'
 import { BROKEN_VARIANTS } from './broken-variants.ts'
 import { documentManifests } from './documents.ts'
 
@@ -52,6 +54,27 @@ ${rest}`
 
 const events = (endpoint: string, topic: string) =>
   JSON.stringify({ enable_kv_cache_events: true, publisher: 'zmq', endpoint, topic })
+
+/** Puts something odd in place of a random part of a value. */
+function spoil(
+  value: object,
+  pick: <T>(list: readonly T[]) => T,
+  odd: () => unknown,
+  random: () => number,
+): void {
+  let holder = value as Record<string, unknown>
+  for (;;) {
+    const key = pick(Object.keys(holder))
+    if (key === undefined) return
+    const inner = holder[key]
+    const leaf = typeof inner !== 'object' || inner === null || Object.keys(inner).length === 0
+    if (leaf || random() < 0.15) {
+      holder[key] = odd()
+      return
+    }
+    holder = inner as Record<string, unknown>
+  }
+}
 
 describe('checkManifests', () => {
   it("finds nothing wrong with the documents' manifests", async () => {
@@ -222,6 +245,46 @@ data:
     ] as const
     assert.deepEqual(await problemsOf(files, 'prod'), [])
     assert.match((await problemsOf(files)).join('\n'), /no pods in namespace "prod" have app=llm/)
+  })
+
+  it('never throws, whatever stands where something else belongs', async function () {
+    this.timeout(60_000)
+    const source = seededRandom(20_261_121)
+    const random = () => source.next()
+    const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!
+    const odd = [
+      null,
+      true,
+      -1,
+      1e300,
+      '',
+      '{',
+      '$(',
+      "'",
+      'a\u0000b',
+      [],
+      [[]],
+      {},
+      { a: {} },
+      [null],
+    ]
+    const documents = [
+      ...[...documentManifests('ack-article')].flatMap(([, text]) => readDocuments(text)),
+      ...readInputs(['deploy/ack']).texts.flatMap(({ text }) => readDocuments(text)),
+    ].map(({ value }) => JSON.stringify(value))
+    let problems = 0
+    for (let round = 0; round < 150; round++) {
+      const texts = documents.map((text, i) => {
+        const value = JSON.parse(text) as object
+        for (let n = 0; n < 2; n++) spoil(value, pick, () => structuredClone(pick(odd)), random)
+        return { file: `${i}.json`, text: JSON.stringify(value), named: false }
+      })
+      const options = { strict: false, namespace: 'default' }
+      const checked = await checkInputs({ texts, problems: [] }, options)
+      for (const { line, column } of checked.problems) assert.ok(line > 0 && column > 0)
+      problems += checked.problems.length
+    }
+    assert.ok(problems > 150, `${problems} problems`)
   })
 
   it('names what it cannot read, and goes on', async () => {
