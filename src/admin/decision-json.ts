@@ -15,9 +15,17 @@ function profileJson(trace: ProfileTrace) {
     endpoints: endpoints.map((endpoint, i) => ({
       endpoint,
       scores: Object.fromEntries(
-        scorers.map(({ name, weight, scores }) => [
+        scorers.map(({ name, weight, scores, terms }) => [
           name,
-          { score: scores[i], weighted: scores[i]! * weight },
+          {
+            score: scores[i],
+            weighted: scores[i]! * weight,
+            ...(terms && {
+              terms: Object.fromEntries(
+                Object.entries(terms).map(([term, values]) => [term, values[i]]),
+              ),
+            }),
+          },
         ]),
       ),
       total: totals[i],

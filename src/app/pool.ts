@@ -17,6 +17,7 @@ import {
   type Clock,
   type Counter,
   ENDPOINTS,
+  GHOST_INDEX,
   IN_FLIGHT,
   LOGGER,
   type Logger,
@@ -26,22 +27,31 @@ import {
   NOTICES,
   type Notices,
   PREFIX_INDEX,
+  PREFIX_MATCHER,
   RANDOM,
   type Random,
   ROUTED_PREFIX_INDEX,
   TOKENIZER,
 } from '../framework/services.ts'
 import type { EventIntake } from '../kvcache/events/event-intake.ts'
+import { ChainHasher } from '../kvcache/hashing/chain-hash.ts'
+import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
 import { KvCache } from '../kvcache/kv-cache.ts'
+import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
 import { openAiApi } from '../openai/openai-api.ts'
+import { CostMetrics } from '../telemetry/cost-metrics.ts'
 import { FieldMetrics } from '../telemetry/field-metrics.ts'
+import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
 import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 import type { EventSockets } from './event-sockets.ts'
 import { beatMs, configureTokenizer, generationOf, indexBytes } from './settings.ts'
 
 const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
+/** A ghost index remembers this many times what an engine's cache can hold, up to a number of blocks. */
+const GHOST_CAPACITIES = 4
+const GHOST_BLOCKS_PER_ENDPOINT = 62_500
 /** Value of the label `name` where endpoints come from flags or a file. */
 const UNNAMED_POOL = 'default'
 
@@ -87,6 +97,8 @@ export class Pool {
   readonly #tokenizer: PromptTokenizer
   readonly #cache: KvCache
   readonly #routed: KvRoutedPrefixIndex
+  readonly #ghost: KvRoutedPrefixIndex
+  readonly #matcher: KvPrefixMatcher
   readonly #inFlight = new InFlightLedger()
   readonly #container: Container
   readonly #logger: Logger
@@ -130,7 +142,21 @@ export class Pool {
       endpoints,
       maxMemoryBytes: indexBytes(config),
     })
-    this.#routed = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: ROUTED_INDEX_BYTES })
+    const keys = new RequestKeys(new ChainHasher())
+    this.#routed = new KvRoutedPrefixIndex({
+      endpoints,
+      keys,
+      maxMemoryBytes: ROUTED_INDEX_BYTES,
+      capacities: 1,
+    })
+    this.#ghost = new KvRoutedPrefixIndex({
+      endpoints,
+      keys,
+      maxMemoryBytes: ROUTED_INDEX_BYTES,
+      capacities: GHOST_CAPACITIES,
+      blocksPerEndpoint: GHOST_BLOCKS_PER_ENDPOINT,
+    })
+    this.#matcher = new KvPrefixMatcher(this.#cache.index, this.#routed)
     this.#container = new Container()
       .provide(CLOCK, {}, () => clock)
       .provide(RANDOM, {}, () => services.random)
@@ -143,6 +169,8 @@ export class Pool {
       .provide(TOKENIZER, {}, () => this.#tokenizer)
       .provide(PREFIX_INDEX, {}, () => this.#cache.index)
       .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
+      .provide(GHOST_INDEX, {}, () => this.#ghost)
+      .provide(PREFIX_MATCHER, {}, () => this.#matcher)
     const reloads = (result: string) =>
       metrics.counter('epp_config_reloads_total', 'Changed configurations, by result.', { result })
     this.#reloads = { ok: reloads('ok'), failed: reloads('failed') }
@@ -171,6 +199,9 @@ export class Pool {
         observers: [
           observe('field-metrics', field),
           observe('prediction-metrics', new PredictionMetrics(metrics)),
+          observe('prefix-matcher', this.#matcher),
+          observe('cost-metrics', new CostMetrics({ ...services, endpoints })),
+          observe('first-token-prediction', new FirstTokenPrediction({ ...services, endpoints })),
         ],
         refused: (code) => field.refused(code),
       },
@@ -214,6 +245,8 @@ export class Pool {
       this.refuse(text.source, error)
       return
     }
+    // What the new configuration's plugins do not ask for is as if the old one had never been.
+    this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
     const drained = this.director.swap(next)
     configureTokenizer(this.#tokenizer, config)
     this.#config = config
@@ -304,6 +337,7 @@ export class Pool {
 
   async #stopServices(): Promise<void> {
     this.#routed.close()
+    this.#ghost.close()
     this.#cache.close()
     await this.#tokenizer.close()
     await this.#scraper.stop()

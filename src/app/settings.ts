@@ -20,6 +20,8 @@ export interface EventPorts {
 }
 
 const PRECISE = 'precise-prefix-cache-scorer'
+/** Plugins that want to know what engines hold. */
+const EVENT_USERS: readonly string[] = [PRECISE, 'cost-scorer']
 const DEFAULT_BIND = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`
 const DEFAULT_BEAT_MS = 60_000
 const MIN_BEAT_MS = 10
@@ -55,17 +57,17 @@ export function indexBytes(config: CheckedConfig): number {
   return (precise?.indexerConfig?.kvBlockIndexConfig?.maxMemoryMiB ?? DEFAULT_INDEX_MIB) * MEBIBYTE
 }
 
-/** Flags first, then the precise scorer's params; with that scorer and nothing said, the default port is bound. */
+/** Flags first, then the precise scorer's params; with a scorer that uses events and nothing said, the default port is bound. */
 export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts {
   const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
   const events = precise?.kvEventsConfig
   const replayPort = flags.replayPort ?? events?.podDiscoveryConfig?.replaySocketPort
   if (flags.bind !== undefined || flags.dialPort !== undefined) return { ...flags, replayPort }
-  if (!precise) return {}
+  if (!config.spec.plugins.some(({ plugin }) => EVENT_USERS.includes(plugin.type))) return {}
   const dial = events?.discoverPods === true
   return {
     bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
-    dialPort: dial ? (events.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
+    dialPort: dial ? (events?.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
     replayPort,
   }
 }

@@ -78,9 +78,12 @@ export function strictObjects(schema: object): JsonSchema {
   return copy(schema, '') as JsonSchema
 }
 
-/** Of the errors of a union, keeps those of the branch that was meant, or else the one about the union. */
+/**
+ * Of the errors of a union, keeps those of the branch that was meant, or else the one about the union. Of a condition,
+ * keeps those of what it demands.
+ */
 function mostTelling(errors: readonly ErrorObject[]): readonly ErrorObject[] {
-  let kept = [...errors]
+  let kept = errors.filter(({ keyword }) => keyword !== 'if')
   for (const union of errors) {
     if (union.keyword !== 'anyOf' && union.keyword !== 'oneOf') continue
     const branches = union.schema as readonly JsonSchema[]
@@ -157,6 +160,8 @@ function requirement(error: ErrorObject): string {
       return `must have at most ${limit} entries`
     case 'minProperties':
       return limit === 1 ? 'must not be empty' : `must have at least ${limit} fields`
+    case 'maxProperties':
+      return `must have at most ${limit} ${limit === 1 ? 'field' : 'fields'}`
     case 'uniqueItems':
       return 'must not list the same value twice'
     case 'const':

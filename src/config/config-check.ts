@@ -12,6 +12,8 @@ const DEFAULT_PICKER = 'max-score-picker'
 const DEFAULT_HANDLER = 'single-profile-handler'
 const PRECISE_SCORER = 'precise-prefix-cache-scorer'
 const PRECISE_PRODUCER = 'precise-prefix-cache-producer'
+const LENGTH_SCORER = 'context-length-aware'
+const LENGTH_FILTER = 'context-length-aware-filter'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -50,6 +52,8 @@ export class ConfigCheck {
   readonly #plugins: readonly AnyPlugin[]
   readonly #problems: ProblemList
   readonly #entries: Entry[] = []
+  /** The filters that scorers are besides. */
+  readonly #filters = new Map<Entry, Entry>()
 
   constructor(value: unknown, plugins: readonly AnyPlugin[], problems: ProblemList) {
     this.#file = isFields(value) ? value : {}
@@ -155,7 +159,8 @@ export class ConfigCheck {
       const others = [...this.#plugins.flatMap(({ aliases }) => aliases), ...FIELD_TYPES.keys()]
       this.#problems.error(
         at,
-        `unknown plugin type ${valueText(type)}${suggestion(type, types, others)}`,
+        `unknown plugin type ${valueText(type)}` +
+          (suggestion(type, types, others) || '; "epp plugins" lists those there are'),
       )
       return undefined
     }
@@ -163,8 +168,7 @@ export class ConfigCheck {
     if (known.kind === 'filter') {
       this.#problems.error(
         at,
-        `the filter "${type}" of llm-d is not available, so it would exclude nothing; ` +
-          `remove it${known.advice === '' ? '' : ` or ${known.advice}`}`,
+        `the filter "${type}" of llm-d is not available, so it would exclude nothing; remove it`,
       )
     } else {
       this.#problems.warn(at, `"${type}" of llm-d is not available and has no effect${advice}`)
@@ -181,12 +185,6 @@ export class ConfigCheck {
       const tolerated = issue.unknownKey !== undefined && isFieldParam(plugin.type, keys)
       if (!tolerated) {
         this.#problems.error(at, issue.message, issue.part)
-      } else if (plugin.kind === 'filter') {
-        this.#problems.error(
-          at,
-          `"${issue.unknownKey}" of llm-d is not available, so the filter would exclude nothing; remove it`,
-          'key',
-        )
       } else {
         this.#problems.warn(
           at,
@@ -328,8 +326,11 @@ export class ConfigCheck {
         )
       }
       if (plugin.kind === 'filter') filters.push(entry.name)
-      else if (plugin.kind === 'scorer') scorers.push({ name: entry.name, weight: weight ?? 1 })
-      else if (plugin.kind === 'picker') {
+      else if (plugin.kind === 'scorer') {
+        scorers.push({ name: entry.name, weight: weight ?? 1 })
+        const filter = this.#filterOf(entry)
+        if (filter !== undefined) filters.push(filter.name)
+      } else if (plugin.kind === 'picker') {
         if (picker === undefined) picker = entry
         else {
           this.#problems.error(
@@ -355,15 +356,33 @@ export class ConfigCheck {
     return { name, filters, scorers, picker: picker?.name ?? '' }
   }
 
+  /** The filter that a scorer of prompt lengths is besides when it is told to filter: llm-d has both in one plugin. */
+  #filterOf(entry: Entry): Entry | undefined {
+    const made = this.#filters.get(entry)
+    if (made !== undefined || entry.plugin?.type !== LENGTH_SCORER) return made
+    const params = entry.params as { label: unknown; enableFiltering: unknown }
+    if (params.enableFiltering !== true) return undefined
+    const filter = this.#addEntryFor('filter', LENGTH_FILTER, { label: params.label })
+    if (filter === undefined) return undefined
+    params.enableFiltering = false
+    this.#filters.set(entry, filter)
+    return filter
+  }
+
   /** The first picker of `plugins`, else the usual one. */
   #defaultPicker(): Entry | undefined {
     const configured = this.#entries.find(({ plugin }) => plugin?.kind === 'picker')
-    const picker = configured ?? this.#addDefault('picker', DEFAULT_PICKER)
+    const picker = configured ?? this.#addEntryFor('picker', DEFAULT_PICKER)
     if (picker !== undefined) picker.listed = true
     return picker
   }
 
-  #addDefault(kind: 'picker' | 'handler', type: string): Entry | undefined {
+  /** Adds a plugin that the file does not write. */
+  #addEntryFor(
+    kind: 'filter' | 'picker' | 'handler',
+    type: string,
+    parameters: Fields = {},
+  ): Entry | undefined {
     const plugin = this.#plugins.find((candidate) => candidate.type === type)
     if (plugin?.kind !== kind) {
       this.#problems.error([], `no ${kind} is configured, and there is no "${type}" to stand in`)
@@ -373,7 +392,7 @@ export class ConfigCheck {
       path: [],
       type,
       plugin,
-      params: this.#params(plugin, {}, []),
+      params: this.#params(plugin, parameters, []),
       givenName: undefined,
       name: type,
       listed: true,
@@ -395,7 +414,7 @@ export class ConfigCheck {
       )
     }
     if (handler === undefined) {
-      if (profiles.length === 1) return this.#addDefault('handler', DEFAULT_HANDLER)?.name ?? ''
+      if (profiles.length === 1) return this.#addEntryFor('handler', DEFAULT_HANDLER)?.name ?? ''
       this.#problems.error(
         ['schedulingProfiles'],
         `${profiles.length} profiles and no handler to choose between them; keep one profile, or add a handler`,

@@ -14,7 +14,6 @@ export interface FieldType {
 }
 
 const METRICS = 'metrics are always scraped'
-const TOKENS = 'token ids come from the tokenizers that the picker has itself'
 const EVENTS = 'KV events are followed for every endpoint without it'
 const FORMATS = 'the OpenAI paths are read without it, other bodies pass through as they are'
 const LOAD = 'load in flight is counted without it'
@@ -22,41 +21,21 @@ const LOAD = 'load in flight is counted without it'
 const TYPES: readonly (readonly [FieldType['kind'], string, string])[] = [
   [
     'scorer',
-    'queue-scorer kv-cache-utilization-scorer prefix-cache-scorer precise-prefix-cache-scorer active-request-scorer',
+    'topology-affinity-scorer mm-embeddings-cache-scorer latency-scorer multicluster-queue-scorer ' +
+      'multicluster-kv-cache-utilization-scorer multicluster-prefix-cache-scorer',
     '',
-  ],
-  ['scorer', 'running-requests-size-scorer load-aware-scorer', 'use queue-scorer'],
-  ['scorer', 'token-load-scorer', 'use active-request-scorer'],
-  [
-    'scorer',
-    'lora-affinity-scorer no-hit-lru-scorer session-affinity-scorer header-label-affinity-scorer context-length-aware ' +
-      'endpoint-attribute-scorer topology-affinity-scorer mm-embeddings-cache-scorer latency-scorer ' +
-      'multicluster-queue-scorer multicluster-kv-cache-utilization-scorer multicluster-prefix-cache-scorer',
-    '',
-  ],
-  ['filter', 'label-selector-filter', ''],
-  [
-    'filter',
-    'by-label by-label-selector decode-filter prefill-filter encode-filter',
-    'say it with label-selector-filter',
   ],
   [
     'filter',
-    'session-affinity-filter endpoint-attribute-filter topology-affinity-filter utilization-filter ' +
-      'active-request-filter prefix-cache-affinity-filter slo-headroom-tier-filter header-based-testing-filter ' +
-      'multicluster-session-affinity-filter low-queue-filter lora-affinity-filter least-queue-filter ' +
-      'least-kv-cache-filter sheddable-capacity-filter',
+    'topology-affinity-filter slo-headroom-tier-filter multicluster-session-affinity-filter low-queue-filter ' +
+      'lora-affinity-filter least-queue-filter least-kv-cache-filter sheddable-capacity-filter',
     '',
   ],
-  ['picker', 'max-score-picker random-picker', ''],
-  ['picker', 'weighted-random-picker', 'use max-score-picker or random-picker'],
-  ['handler', 'single-profile-handler', ''],
   [
     'handler',
-    'data-parallel-profile-handler header-profile-handler disagg-profile-handler pd-profile-handler',
+    'data-parallel-profile-handler disagg-profile-handler pd-profile-handler',
     'use single-profile-handler with one profile',
   ],
-  ['other', 'token-producer tokenizer', TOKENS],
   ['other', 'precise-prefix-cache-producer', 'precise-prefix-cache-scorer does its work'],
   [
     'other',
@@ -84,7 +63,7 @@ const TYPES: readonly (readonly [FieldType['kind'], string, string])[] = [
       'prefill-header-handler p2p-source-producer predicted-latency-producer mm-embeddings-cache-producer ' +
       'session-id-producer session-interturn-latency-producer kv-cache-hint-v2 latency-slo-admitter ' +
       'probabilistic-admitter disaggregatedset-rollout-screener agent-identity request-attribute-reporter ' +
-      'destination-endpoint-served-verifier dcgm-data-source dcgm-extractor topology-extractor ' +
+      'dcgm-data-source dcgm-extractor topology-extractor ' +
       'global-strict-fairness-policy round-robin-fairness-policy program-aware-fairness fcfs-ordering-policy ' +
       'edf-ordering-policy slo-deadline-ordering-policy static-usage-limit-policy priority-holdback-policy ' +
       'soft-reflective-ceiling-policy utilization-detector concurrency-detector sheddable-eviction-filter ' +
@@ -93,7 +72,7 @@ const TYPES: readonly (readonly [FieldType['kind'], string, string])[] = [
   ],
 ]
 
-/** The plugin types of the field, built in here or not. */
+/** The plugin types of the field that are not built in. */
 export const FIELD_TYPES: ReadonlyMap<string, FieldType> = new Map(
   TYPES.flatMap(([kind, types, advice]) =>
     types.split(' ').map((type) => [type, { kind, advice }] as const),
@@ -167,17 +146,13 @@ const FIELD_PARAMS: Readonly<Record<string, readonly string[]>> = {
     'maxBusyScore',
     'inFlightLoadProducerName',
   ],
-  'token-load-scorer': ['queueThresholdTokens', 'inFlightLoadProducerName'],
-  'label-selector-filter': [
-    'matchLabels',
-    'matchExpressions',
-    'label',
-    'validValues',
-    'allowsNoLabel',
-  ],
-  'max-score-picker': ['maxNumOfEndpoints'],
-  'random-picker': ['maxNumOfEndpoints'],
-  'weighted-random-picker': ['maxNumOfEndpoints'],
+  'token-load-scorer': ['inFlightLoadProducerName'],
+  'no-hit-lru-scorer': ['prefixMatchInfoProducerName', 'prefixPluginType', 'prefixPluginName'],
+  'context-length-aware': ['reusableTokensProducerName'],
+  'endpoint-attribute-scorer': ['producer'],
+  'endpoint-attribute-filter': ['producer'],
+  'utilization-filter': ['inFlightLoadProducerName'],
+  'prefix-cache-affinity-filter': ['prefixMatchInfoProducerName', 'inFlightLoadProducerName'],
   'token-producer': [
     'modelName',
     'vllm',

@@ -98,7 +98,6 @@ export function configSchema(plugins: readonly AnyPlugin[]): JsonSchema {
 /** The parameters of a plugin, with those of the field that it does not have: known, and without effect. */
 function parametersOf(plugin: AnyPlugin): JsonSchema {
   const schema = writable(strictObjects(plugin.params)) as MutableSchema
-  if (plugin.kind === 'filter') return schema
   for (const path of fieldParams(plugin.type)) {
     let holder = schema
     const keys = path.split('.')

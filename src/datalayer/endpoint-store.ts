@@ -159,6 +159,7 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
     this.#byId.set(updated.endpoint.id, updated)
     this.#list = undefined
     this.#updated.inc()
+    this.#tell((listener) => listener.updated?.(updated.endpoint))
   }
 
   /** One listener's fault must not keep the others from knowing. */

@@ -8,6 +8,7 @@ import {
   ANSWER,
   destinationAnswer,
   emptyAnswer,
+  responseHeadersAnswer,
   streamedBodyAnswers,
   trailersDestinationAnswer,
 } from './processing-response.ts'
@@ -86,7 +87,8 @@ export class Exchange {
   #sawResponse = false
   /** Response bytes that wait for the next flush. */
   #responsePieces: Uint8Array[] = []
-  #responseHeadersOwed = false
+  /** The answer to the response's headers, until the next flush. */
+  #responseHeadersAnswer: Buffer | undefined
   #responseEnded = false
   #flushPlanned = false
 
@@ -143,9 +145,9 @@ export class Exchange {
   flush(): void {
     this.#flushPlanned = false
     if (this.#phase === 'closed') return
-    if (this.#responseHeadersOwed) {
-      this.#responseHeadersOwed = false
-      this.#stream.send(EMPTY_RESPONSE_HEADERS)
+    if (this.#responseHeadersAnswer !== undefined) {
+      this.#stream.send(this.#responseHeadersAnswer)
+      this.#responseHeadersAnswer = undefined
     }
     const ended = this.#responseEnded
     if (this.#responsePieces.length > 0 || ended) {
@@ -349,18 +351,27 @@ export class Exchange {
   #responseHeaders() {
     // Without a pick it is Envoy's own answer, such as to a request that took too long: nobody waits for the pick.
     if (!this.#routed) return this.#answeredByGateway()
+    if (this.#sawResponse) return this.#malformed('response_headers came twice')
     const headers = message.headers()
     if (headers === undefined) return this.#malformed('the headers of the message do not decode')
+    const served = message.servedEndpoint()
+    if (served === null) return this.#malformed('the metadata of the message does not decode')
     this.#sawResponse = true
+    let answer = EMPTY_RESPONSE_HEADERS
     if (this.#watched) {
       const status = Number(headers.get(':status'))
-      this.#routed.responseHeaders(Number.isInteger(status) ? status : undefined, headers)
+      const set = this.#routed.responseHeaders(
+        Number.isInteger(status) ? status : undefined,
+        headers,
+        served,
+      )
+      if (set !== undefined && set.size > 0) answer = responseHeadersAnswer(set)
     }
     if (message.endOfStream) {
-      this.#stream.send(EMPTY_RESPONSE_HEADERS)
+      this.#stream.send(answer)
       return this.#completed()
     }
-    this.#responseHeadersOwed = true
+    this.#responseHeadersAnswer = answer
     this.#planFlush()
   }
 

@@ -27,6 +27,8 @@ const PROTOCOL_CONFIG = 11
 
 const SUBSET_NAMESPACE = 'envoy.lb.subset_hint'
 const SUBSET_KEY = 'x-gateway-destination-endpoint-subset'
+const SERVED_NAMESPACE = 'envoy.lb'
+const SERVED_KEY = 'x-gateway-destination-endpoint-served'
 
 // One set for all messages: reading is synchronous and never re-entered.
 const outer = new FieldReader()
@@ -130,10 +132,23 @@ export class ProcessingRequest {
    * Source: https://github.com/kubernetes-sigs/gateway-api-inference-extension, docs/proposals/004-endpoint-picker-protocol
    */
   subset(): string[] | undefined | null {
+    return this.#metadataStrings(SUBSET_NAMESPACE, SUBSET_KEY)
+  }
+
+  /**
+   * The endpoint that served the request, as the gateway says with its response; undefined where it does not, null
+   * where the metadata does not decode. Source: as of `subset`.
+   */
+  servedEndpoint(): string | undefined | null {
+    const strings = this.#metadataStrings(SERVED_NAMESPACE, SERVED_KEY)
+    return strings === null ? null : strings?.join(',') || undefined
+  }
+
+  #metadataStrings(namespace: string, key: string): string[] | undefined | null {
     if (this.#metadataStart === this.#metadataEnd) return undefined
-    const metadata = this.#mapEntry(this.#metadataStart, this.#metadataEnd, SUBSET_NAMESPACE)
+    const metadata = this.#mapEntry(this.#metadataStart, this.#metadataEnd, namespace)
     if (!metadata) return metadata
-    const value = this.#mapEntry(metadata.start, metadata.end, SUBSET_KEY)
+    const value = this.#mapEntry(metadata.start, metadata.end, key)
     if (!value) return value
     return this.#stringsOf(value)
   }

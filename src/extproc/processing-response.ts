@@ -72,6 +72,16 @@ export function destinationAnswer(
   return writer.take()
 }
 
+/** The answer to a response's headers that sets some of them. */
+export function responseHeadersAnswer(headers: ReadonlyMap<string, string>): Buffer {
+  const answer = writer.begin()
+  for (const [name, value] of headers) setHeader(name, value)
+  writer.nest(2, answer)
+  writer.nest(1, answer)
+  writer.nest(ANSWER.responseHeaders, answer)
+  return writer.take()
+}
+
 /** The answer to request trailers where neither headers nor body could carry the destination. */
 export function trailersDestinationAnswer(destination: string): Buffer {
   writer.begin()

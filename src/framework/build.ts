@@ -103,7 +103,12 @@ export function buildGeneration(
       key: plugin.produces!,
     })),
     observers: all.filter(
-      ({ plugin }) => plugin.activated ?? plugin.picked ?? plugin.responded ?? plugin.ended,
+      ({ plugin }) =>
+        plugin.activated ??
+        plugin.picked ??
+        plugin.responseHeaders ??
+        plugin.responded ??
+        plugin.ended,
     ) as Configured<Observer>[],
     watchesResponses: all.some(({ spec }) => spec.plugin.watchesResponses),
     [Symbol.asyncDispose]: () => container[Symbol.asyncDispose](),

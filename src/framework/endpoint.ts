@@ -12,8 +12,20 @@ export interface EndpointMetrics {
   readonly kvBlocks: number | undefined
   /** Prefix-caching hash algorithm as the engine states it; undefined when it does not. */
   readonly hashAlgorithm: string | undefined
+  /** LoRA adapters as the engine states them; undefined when it does not. */
+  readonly adapters: AdapterLoad | undefined
+  /** Values that the configuration asks for by name besides. */
+  readonly custom: ReadonlyMap<string, number>
   /** When the answer arrived, in the clock's monotonic milliseconds. */
   readonly scrapedAtMs: number
+}
+
+/** LoRA adapters of one engine (vLLM's `vllm:lora_requests_info`). */
+export interface AdapterLoad {
+  readonly running: readonly string[]
+  readonly waiting: readonly string[]
+  /** Adapters that it can hold at once. */
+  readonly max: number
 }
 
 /** One model server that can be picked: an address, a port, a rank. An immutable snapshot. */

@@ -8,7 +8,7 @@ export {
   PROMPT_TOKENS,
   type PromptTokens,
 } from './attributes.ts'
-export type { Endpoint, EndpointMetrics } from './endpoint.ts'
+export type { AdapterLoad, Endpoint, EndpointMetrics } from './endpoint.ts'
 export { type ErrorCode, SchedulerError } from './errors.ts'
 export {
   definePlugin,
@@ -23,6 +23,7 @@ export {
   type Plugin,
   type Producer,
   type ProfileResults,
+  type ResponseStart,
   type Scored,
   type Scorer,
   type ScorerReport,
@@ -39,8 +40,10 @@ export {
   type InFlight,
   PREFIX_FINDING,
   PREFIX_INDEX,
+  PREFIX_MATCHER,
   type PrefixFinding,
   type PrefixMatch,
+  type PrefixMatcher,
   RANDOM,
   type Random,
   ROUTED_PREFIX_INDEX,

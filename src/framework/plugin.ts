@@ -27,6 +27,8 @@ export interface ScorerReport {
  */
 export interface Scorer {
   score(request: InferenceRequest, endpoints: readonly Endpoint[]): ArrayLike<number>
+  /** What the scores of the last `score` are made of: per name one number per endpoint; kept in the decision. */
+  terms?(): Readonly<Record<string, Float64Array>> | undefined
   /** Called after the pick, for the request and endpoints of the last `score`; undefined for no line. */
   report?(request: InferenceRequest, endpoints: readonly Endpoint[]): ScorerReport | undefined
 }
@@ -96,6 +98,16 @@ export interface Outcome {
   readonly durationMs: number
 }
 
+/** The beginning of a response, as the gateway shows it. */
+export interface ResponseStart {
+  /** HTTP status; undefined when the gateway does not say. */
+  readonly status: number | undefined
+  /** Header names in lower case, pseudo headers included. */
+  readonly headers: ReadonlyMap<string, string>
+  /** `ip:port` that served the request in the gateway's words; undefined when it does not say. */
+  readonly servedEndpoint: string | undefined
+}
+
 /**
  * Told of a request's life, and of the plugin's own. Any plugin may have these methods beside its own; a throw is caught
  * and counted.
@@ -105,6 +117,17 @@ export interface Observer {
   activated?(): void
   /** In the same synchronous step as the pick. */
   picked?(request: InferenceRequest, endpoint: Endpoint, decision: Decision): void
+  /**
+   * Once, when the response's headers come; only where responses are watched (`watchesResponses`).
+   *
+   * @returns headers to set on the response, names in lower case, in the place of those that it has; undefined for none.
+   *   Those that frame the message, such as `content-length`, are a fault: counted and left out.
+   */
+  responseHeaders?(
+    request: InferenceRequest,
+    endpoint: Endpoint,
+    response: ResponseStart,
+  ): ReadonlyMap<string, string> | undefined
   /** At the first byte of the response body. */
   responded?(request: InferenceRequest, endpoint: Endpoint): void
   /** Once, whatever way the request ended. */

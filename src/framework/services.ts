@@ -73,6 +73,8 @@ export const NOTICES = token<Notices>('Notices')
 /** Told when endpoints come and go. `removed` comes before the slot can be used again. */
 export interface EndpointListener {
   added?(endpoint: Endpoint, spec: EndpointSpec): void
+  /** Its labels have changed. */
+  updated?(endpoint: Endpoint): void
   removed?(endpoint: Endpoint): void
 }
 
@@ -102,6 +104,16 @@ export interface InFlight {
   requests(endpoint: Endpoint): number
   /** Number of the last pick of this endpoint, 0 when never picked; larger is later. */
   lastPick(endpoint: Endpoint): number
+  /** Prompt tokens to be computed there for requests picked and not ended: those that its cache did not hold at the pick. */
+  tokens(endpoint: Endpoint): number
+  /** The part of `tokens` whose requests have not answered with a first byte yet. */
+  queuedTokens(endpoint: Endpoint): number
+  /** Prompt tokens, cached or not, and half the expected answer, of requests picked and not ended. */
+  contextTokens(endpoint: Endpoint): number
+  /** Tokens of KV cache that requests picked there and not in the last scrape will need. */
+  pendingKvTokens(endpoint: Endpoint): number
+  /** Tokens of an answer as the past tells: an average that forgets, the newest counting 2 %. */
+  readonly meanOutputTokens: number
 }
 export const IN_FLIGHT = token<InFlight>('InFlight')
 
@@ -128,6 +140,29 @@ export interface PrefixFinding {
 }
 export const PREFIX_FINDING = attributeKey<PrefixFinding>('PrefixFinding')
 
+/** What a cost scorer expected of the endpoint that was picked. */
+export interface CostFinding {
+  readonly endpoint: Endpoint
+  /** Seconds by term. */
+  readonly terms: Readonly<Record<string, number>>
+  /** Their sum, in seconds. */
+  readonly total: number
+  /** The best of the others; undefined when there was none. */
+  readonly runnerUp: { readonly endpoint: Endpoint; readonly total: number } | undefined
+  readonly promptTokens: number
+  /** Prompt tokens expected in the endpoint's cache. */
+  readonly matchedTokens: number
+  /** The most prompt tokens that any endpoint was sent before, whether its cache has kept them or not. */
+  readonly knownTokens: number
+  /** Prompt tokens to be computed there before the first token comes, those of this prompt included. */
+  readonly tokensBeforeFirst: number
+  /** Expected seconds from the pick to the first token. */
+  readonly firstTokenSeconds: number
+  /** The rate that this was computed with. */
+  readonly prefillTokensPerSecond: number
+}
+export const COST_FINDING = attributeKey<CostFinding>('CostFinding')
+
 /** A prompt counted as present on an endpoint before the engine has said so. */
 export interface Speculation {
   /** Forgets it after `delayMs` from now; a second call replaces the first. */
@@ -153,7 +188,7 @@ export interface PrefixIndex {
 export interface TrackedPrefixIndex extends PrefixIndex {
   /** True when events of this endpoint have been applied and none is known to be missing. */
   tracks(endpoint: Endpoint): boolean
-  /** Counts the request's blocks as present on `endpoint` for `ttlMs`. */
+  /** Counts the request's blocks as present on `endpoint` for `ttlMs`; infinite: until `expireIn` says otherwise. */
   speculate(
     request: InferenceRequest,
     tokens: PromptTokens,
@@ -180,6 +215,32 @@ export interface RoutedPrefixIndex extends PrefixIndex {
   }): void
 }
 export const ROUTED_PREFIX_INDEX = token<RoutedPrefixIndex>('RoutedPrefixIndex')
+
+/**
+ * The same with a longer memory than the engines' own: which endpoint a prompt belongs to, though its cache may have
+ * dropped it. Records what it is told to, nothing else.
+ */
+export const GHOST_INDEX = token<RoutedPrefixIndex>('GhostIndex')
+
+/**
+ * What endpoints hold of a request's prompt: as the engines' events tell where they do and the token ids are exact, else
+ * as this picker's own picks suggest.
+ */
+export interface PrefixMatcher {
+  /**
+   * Undefined without token data. Looked up once per request and set of endpoints within one pick, and kept with the
+   * request as PREFIX_FINDING. A request for which it was asked is learned from when it has been picked.
+   */
+  find(request: InferenceRequest, endpoints: readonly Endpoint[]): PrefixFinding | undefined
+  configure(options: MatcherOptions): void
+}
+export interface MatcherOptions {
+  /** Whether a prompt counts as present where it was sent, before the engine's events say so. */
+  readonly speculative: boolean
+  /** How long that lasts where responses are not seen; else it ends soon after the first byte. */
+  readonly unseenMs: number
+}
+export const PREFIX_MATCHER = token<PrefixMatcher>('PrefixMatcher')
 
 /** Turns prompts into token ids. */
 export interface Tokenizer {
@@ -301,7 +362,15 @@ export interface Routed {
   readonly body: readonly Uint8Array[]
   /** False when nothing needs the response: the transport may step out after the request. */
   readonly watchResponse: boolean
-  responseHeaders(status: number | undefined, headers: ReadonlyMap<string, string>): void
+  /**
+   * @param servedEndpoint `ip:port` that served in the gateway's words; undefined when it does not say
+   * @returns headers to set on the response; undefined for none
+   */
+  responseHeaders(
+    status: number | undefined,
+    headers: ReadonlyMap<string, string>,
+    servedEndpoint?: string,
+  ): ReadonlyMap<string, string> | undefined
   responseBody(chunk: Uint8Array): void
   /** Ends the request; calls after the first do nothing. */
   end(reason: EndReason): void

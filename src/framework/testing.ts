@@ -7,10 +7,13 @@ import { type Endpoint, type EndpointMetrics, hostPort } from './endpoint.ts'
 import type { AnyPlugin, Filter, Picker, Scorer } from './plugin.ts'
 import { seededRandom } from './random.ts'
 import type { InferenceRequest } from './request.ts'
+import { InFlightLedger } from './routing/in-flight.ts'
 import {
   CLOCK,
+  GHOST_INDEX,
   IN_FLIGHT,
   PREFIX_INDEX,
+  PREFIX_MATCHER,
   type PrefixMatch,
   RANDOM,
   ROUTED_PREFIX_INDEX,
@@ -56,6 +59,8 @@ export function endpoint(input: EndpointInput = {}): Endpoint {
         blockTokens: undefined,
         kvBlocks: undefined,
         hashAlgorithm: undefined,
+        adapters: undefined,
+        custom: new Map(),
         scrapedAtMs: 0,
         ...input.metrics,
       }),
@@ -120,9 +125,22 @@ function emptyServices(): ReadonlyMap<Token<unknown>, unknown> {
   return new Map<Token<unknown>, unknown>([
     [CLOCK, { nowMs: () => 0, epochMs: () => 0 }],
     [RANDOM, seededRandom(1)],
-    [IN_FLIGHT, { requests: () => 0, lastPick: () => 0 }],
+    [IN_FLIGHT, new InFlightLedger()],
     [PREFIX_INDEX, index],
     [ROUTED_PREFIX_INDEX, index],
+    [GHOST_INDEX, index],
+    [
+      PREFIX_MATCHER,
+      {
+        find: (asked: InferenceRequest, endpoints: readonly Endpoint[]) => ({
+          endpoints,
+          match: nothing(asked, undefined, endpoints),
+          source: 'routed',
+          tracked: 0,
+        }),
+        configure() {},
+      },
+    ],
     [
       TOKENIZER,
       {

@@ -6,11 +6,22 @@ import { BlockLru } from './block-lru.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { type PromptKeys, RequestKeys } from './hashing/request-keys.ts'
 import { GPU } from './segments/segment-index.ts'
-import { type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
+import { type Owner, type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
 
 const MIN_BLOCK_TOKENS = 64
 const DEFAULT_MAX_PREFIX_TOKENS = 131_072
 const DEFAULT_BLOCKS_PER_ENDPOINT = 31_250
+
+export interface RoutedPrefixIndexOptions {
+  readonly endpoints: Endpoints
+  readonly maxMemoryBytes: number
+  /** Times an engine's own capacity that is remembered of it, where it states one; unlimited when absent. */
+  readonly capacities?: number
+  /** Blocks remembered per endpoint at most; 31,250 when absent. */
+  readonly blocksPerEndpoint?: number
+  /** Hashes of prompts, shared with another index; its own when absent. */
+  readonly keys?: RequestKeys
+}
 
 /**
  * Guesses what endpoints hold from what they were sent: per endpoint the blocks of the latest prompts, up to a number
@@ -18,18 +29,21 @@ const DEFAULT_BLOCKS_PER_ENDPOINT = 31_250
  */
 export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   readonly #owners: TrackedOwners
-  readonly #keys = new RequestKeys(new ChainHasher())
+  readonly #keys: RequestKeys
   readonly #recent = new WeakMap<TrackedEndpoint, BlockLru>()
+  readonly #capacities: number
+  /** Id of the endpoint to which a prompt was recorded: several plugins may tell of one pick. */
+  readonly #recorded = new WeakMap<PromptTokens, string>()
   #fresh = new Uint8Array(256)
   #blockTokens: number | undefined
   #maxPrefixTokens = DEFAULT_MAX_PREFIX_TOKENS
-  #blocksPerEndpoint = DEFAULT_BLOCKS_PER_ENDPOINT
+  #blocksPerEndpoint: number
 
-  constructor(options: {
-    readonly endpoints: Endpoints
-    readonly maxMemoryBytes: number
-  }) {
+  constructor(options: RoutedPrefixIndexOptions) {
     this.#owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
+    this.#keys = options.keys ?? new RequestKeys(new ChainHasher())
+    this.#capacities = options.capacities ?? Number.POSITIVE_INFINITY
+    this.#blocksPerEndpoint = options.blocksPerEndpoint ?? DEFAULT_BLOCKS_PER_ENDPOINT
   }
 
   configure(options: {
@@ -77,16 +91,13 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
 
   record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {
     const tracked = this.#owners.of(endpoint)
-    if (tracked === undefined) return
+    if (tracked === undefined || this.#recorded.get(tokens) === endpoint.id) return
+    this.#recorded.set(tokens, endpoint.id)
     const { index } = this.#owners
     if (index.sweepPending) index.sweep(64)
     const owner = tracked.owners[0] ?? this.#owners.add(tracked, 0)
-    let recent = this.#recent.get(tracked)
-    if (recent === undefined) {
-      recent = new BlockLru(this.#blocksPerEndpoint)
-      this.#recent.set(tracked, recent)
-    }
     const size = this.#blockTokensOf(endpoint)
+    const recent = this.#recentOf(tracked, owner, endpoint, size)
     const keys = this.#keysOf(request, tokens, size)
     let at = 0
     for (let p = 0; p < keys.counts.length; p++) {
@@ -98,6 +109,25 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
 
   close(): void {
     this.#owners.close()
+  }
+
+  /** Begins anew where the engine states another capacity than the one that was counted with. */
+  #recentOf(
+    tracked: TrackedEndpoint,
+    owner: Owner,
+    { metrics }: Endpoint,
+    blockTokens: number,
+  ): BlockLru {
+    const known = this.#recent.get(tracked)
+    const engineTokens = (metrics?.kvBlocks ?? 0) * (metrics?.blockTokens ?? 0)
+    if (known && engineTokens === 0) return known
+    const engineBlocks = Math.ceil((this.#capacities * engineTokens) / blockTokens)
+    const capacity = Math.min(this.#blocksPerEndpoint, engineBlocks || Number.POSITIVE_INFINITY)
+    if (known?.capacity === capacity) return known
+    if (known) owner.clear()
+    const recent = new BlockLru(capacity)
+    this.#recent.set(tracked, recent)
+    return recent
   }
 
   /** Makes the blocks the most recent ones, the first of them last: of a prompt, the end is forgotten first. */

@@ -36,6 +36,7 @@ export class Speculations {
     return this.#count
   }
 
+  /** @param ttlMs infinite until `expireIn` says otherwise */
   add(owner: Owner, keys: PromptKeys, ttlMs: number): Speculation {
     const stored = new Int32Array(keys.counts.length)
     let at = 0
@@ -53,7 +54,7 @@ export class Speculations {
       gone: false,
     }
     this.#count++
-    this.#push({ atMs: held.dueMs, held })
+    if (Number.isFinite(ttlMs)) this.#push({ atMs: held.dueMs, held })
     return {
       expireIn: (delayMs) => {
         if (held.gone) return

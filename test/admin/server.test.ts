@@ -19,7 +19,14 @@ const decision = (requestId: string): Decision => ({
       profile: 'default',
       filters: [{ name: 'f', dropped: ['10.0.0.9:8000'] }],
       endpoints: ['10.0.0.1:8000', '10.0.0.2:8000'],
-      scorers: [{ name: 's', weight: 2, scores: Float64Array.of(0.5, 1) }],
+      scorers: [
+        {
+          name: 's',
+          weight: 2,
+          scores: Float64Array.of(0.5, 1),
+          terms: { queue: Float64Array.of(3, 4) },
+        },
+      ],
       totals: Float64Array.of(1, 2),
       ties: 1,
       picked: ['10.0.0.2:8000'],
@@ -95,13 +102,13 @@ describe('AdminServer', () => {
         endpoints: [
           {
             endpoint: '10.0.0.1:8000',
-            scores: { s: { score: 0.5, weighted: 1 } },
+            scores: { s: { score: 0.5, weighted: 1, terms: { queue: 3 } } },
             total: 1,
             metricsAgeMs: 12,
           },
           {
             endpoint: '10.0.0.2:8000',
-            scores: { s: { score: 1, weighted: 2 } },
+            scores: { s: { score: 1, weighted: 2, terms: { queue: 4 } } },
             total: 2,
             metricsAgeMs: null,
           },

@@ -62,15 +62,9 @@ describe('parseConfig, given a file of the field', () => {
     })
   })
 
-  it('refuses a role filter that it does not have, and loads the rest of that file', () => {
-    const name = '2026-05-decode-filter.yaml'
-    assert.throws(() => parse(name), {
-      message:
-        `${name}:10:11  plugins[2].type: the filter "decode-filter" of llm-d is not available, so it would exclude ` +
-        'nothing; remove it or say it with label-selector-filter',
-    })
-    const without = read(name).replace(/.*decode-filter\n/g, '')
-    const { spec } = parseConfig(without, name, plugins)
+  it('reads a role filter', () => {
+    const { spec } = parse('2026-05-decode-filter.yaml')
+    assert.deepEqual(spec.profiles[0]?.filters, ['decode-filter'])
     assert.deepEqual(
       spec.profiles[0]?.scorers.map(({ weight }) => weight),
       [2, 1, 1],
@@ -90,7 +84,7 @@ describe('parseConfig, given a file of the field', () => {
     })
     assert.deepEqual(
       warnings.map(({ line }) => line),
-      [11, 12, 21, 22, 26, 31, 32, 33],
+      [11, 12, 21, 22, 26, 31, 33],
     )
   })
 
@@ -154,13 +148,44 @@ describe('parseConfig, given a file of the field', () => {
   })
 
   it('loads every other file there without an error', () => {
-    const names = readdirSync(folder).filter((name) => !/README|decode-filter/.test(name))
+    const names = readdirSync(folder).filter((name) => !name.startsWith('README'))
     assert.ok(names.length >= 8)
     for (const name of names) assert.equal(parse(name).spec.profiles.length, 1, name)
   })
 })
 
 describe('parseConfig', () => {
+  it('reads context-length-aware that filters as a scorer and a filter, once for all profiles', () => {
+    const text = [
+      'plugins:',
+      '  - type: header-profile-handler',
+      '  - { name: length, type: context-length-aware, parameters: { label: l, enableFiltering: true } }',
+      'schedulingProfiles:',
+      '  - name: a',
+      '    plugins: [{ type: decode-filter }, { pluginRef: length, weight: 3 }, { type: encode-filter }]',
+      '  - name: b',
+      '    plugins: [{ pluginRef: length }]',
+    ].join('\n')
+    const { spec, warnings } = parseConfig(text, 'p.yaml', plugins)
+    assert.deepEqual(warnings, [])
+    assert.deepEqual(
+      spec.profiles.map(({ filters }) => filters),
+      [
+        ['decode-filter', 'context-length-aware-filter', 'encode-filter'],
+        ['context-length-aware-filter'],
+      ],
+    )
+    assert.deepEqual(
+      spec.plugins.flatMap(({ plugin, params }) =>
+        plugin.type.startsWith('context-length') ? [[plugin.type, params]] : [],
+      ),
+      [
+        ['context-length-aware', { label: 'l', enableFiltering: false }],
+        ['context-length-aware-filter', { label: 'l' }],
+      ],
+    )
+  })
+
   it('numbers inline plugins of one type that differ', () => {
     const text = inline(
       '{ type: active-request-scorer, parameters: { idleThreshold: 4 } }',

@@ -147,7 +147,7 @@ export const WRONG_FILES: readonly WrongFile[] = [
     what: 'a type that is like no other',
     text: profile('type: quantum-oracle'),
     errors: [
-      '6:15  schedulingProfiles[0].plugins[0].type: unknown plugin type "quantum-oracle"; known: precise-prefix-cache-scorer, prefix-cache-scorer, queue-scorer, kv-cache-utilization-scorer, active-request-scorer, label-selector-filter, max-score-picker, random-picker, single-profile-handler, token-producer, routing-handler',
+      '6:15  schedulingProfiles[0].plugins[0].type: unknown plugin type "quantum-oracle"; "epp plugins" lists those there are',
     ],
     schema: true,
   },
@@ -173,17 +173,17 @@ export const WRONG_FILES: readonly WrongFile[] = [
   },
   {
     what: 'a scorer of llm-d that is not here',
-    text: profile('{ type: lora-affinity-scorer, weight: 2 }', '{ type: queue-scorer }'),
+    text: profile('{ type: topology-affinity-scorer, weight: 2 }', '{ type: queue-scorer }'),
     errors: [],
     warnings: [
-      '6:17  schedulingProfiles[0].plugins[0].type: "lora-affinity-scorer" of llm-d is not available and has no effect',
+      '6:17  schedulingProfiles[0].plugins[0].type: "topology-affinity-scorer" of llm-d is not available and has no effect',
     ],
   },
   {
     what: 'a filter of llm-d that is not here',
-    text: profile('type: prefill-filter', 'type: queue-scorer'),
+    text: profile('type: topology-affinity-filter', 'type: queue-scorer'),
     errors: [
-      '6:15  schedulingProfiles[0].plugins[0].type: the filter "prefill-filter" of llm-d is not available, so it would exclude nothing; remove it or say it with label-selector-filter',
+      '6:15  schedulingProfiles[0].plugins[0].type: the filter "topology-affinity-filter" of llm-d is not available, so it would exclude nothing; remove it',
     ],
     schema: true,
   },
@@ -211,11 +211,38 @@ export const WRONG_FILES: readonly WrongFile[] = [
   {
     what: 'a parameter of llm-d that is not here, in a filter',
     text: profile(
-      'type: label-selector-filter\n        parameters: { validValues: [gpu] }',
+      'type: endpoint-attribute-filter\n        parameters:\n          attribute: KVCacheUsagePercent\n' +
+        '          producer: core-metrics-extractor\n' +
+        '          algorithm: { type: threshold, threshold: { operator: LessThan, value: 0.95 } }',
+      'type: queue-scorer',
+    ),
+    errors: [],
+    warnings: [
+      '9:11  schedulingProfiles[0].plugins[0].parameters.producer: "producer" of llm-d is not available and has no effect',
+    ],
+  },
+  {
+    what: 'a limit that depends on another parameter',
+    text: profile(
+      'type: utilization-filter\n        parameters:\n          conditions:\n' +
+        '            - { metric: waiting-queue, maxValue: 80 }\n' +
+        '            - { metric: kv-cache-utilization, maxValue: 80 }',
       'type: queue-scorer',
     ),
     errors: [
-      '7:23  schedulingProfiles[0].plugins[0].parameters.validValues: "validValues" of llm-d is not available, so the filter would exclude nothing; remove it',
+      '10:57  schedulingProfiles[0].plugins[0].parameters.conditions[1].maxValue: must be at most 1, got 80',
+    ],
+    schema: true,
+  },
+  {
+    what: 'two of what there may be one',
+    text: profile(
+      'type: endpoint-attribute-scorer\n        parameters:\n          attributeKey: KVCacheUsagePercent\n' +
+        '          algorithm:\n            type: linear_lower_is_better\n' +
+        '            normalization: { fixedRange: { min: 0, max: 1 }, adaptiveRange: {} }',
+    ),
+    errors: [
+      '11:28  schedulingProfiles[0].plugins[0].parameters.algorithm.normalization: must have at most 1 field, got {"fixedRange":{"min":0,"max":1},"adaptiveRange":{}}',
     ],
     schema: true,
   },

@@ -19,6 +19,8 @@ const METRICS = {
   blockTokens: 64,
   kvBlocks: 100,
   hashAlgorithm: 'sha256_cbor',
+  adapters: undefined,
+  custom: new Map(),
   scrapedAtMs: 17,
 }
 

@@ -8,6 +8,7 @@ import { Scraper, type ScraperOptions } from '../../src/datalayer/scraper.ts'
 import type { EndpointSpec } from '../../src/framework/endpoint.ts'
 import { seededRandom } from '../../src/framework/random.ts'
 import { Engine, load, text } from './engine.ts'
+import { PAGES } from './engine-pages.ts'
 import { telemetry, until } from './telemetry.ts'
 
 const clock = { nowMs: () => performance.now(), epochMs: () => Date.now() }
@@ -46,7 +47,7 @@ describe('Scraper', () => {
     )
     scraper.start()
     const metrics = (index = 0) => store.list()[index]?.metrics
-    return { ...services, store, metrics }
+    return { ...services, store, metrics, scraper }
   }
 
   beforeEach(() => {
@@ -71,6 +72,8 @@ describe('Scraper', () => {
       blockTokens: 64,
       kvBlocks: 140,
       hashAlgorithm: 'sha256_cbor',
+      adapters: { running: [], waiting: [], max: 2 },
+      custom: new Map(),
     })
     assert.ok(Math.abs(performance.now() - scrapedAtMs) < 1000)
     assert.equal(one.connections, 1)
@@ -278,5 +281,135 @@ describe('Scraper', () => {
     await until('a scrape', () => one.requests === 1)
     await scraper!.stop()
     scraper = undefined
+  })
+
+  describe('with several engines in one pool', () => {
+    const LABEL = 'llm-d.ai/engine-type'
+    const vllm = gunzipSync(readFileSync('test/fixtures/metrics/v0.32.0-load.txt.gz'))
+    const fleet = async () => {
+      const specs: EndpointSpec[] = []
+      const pages = [
+        ['vllm', vllm],
+        ['vllm', gunzipSync(readFileSync('test/fixtures/metrics/v0.10.0-load.txt.gz'))],
+        ...Object.entries(PAGES).slice(1),
+      ] as const
+      for (const [i, [name, page]] of pages.entries()) {
+        const one = await engine(`127.0.0.${i + 2}`, text(page as string | Buffer))
+        specs.push(specOf(one, { labels: i === 0 ? {} : { [LABEL]: name as string } }))
+      }
+      return specs
+    }
+    const loads = (store: EndpointStore) =>
+      store.list().map(({ metrics }) => metrics && [metrics.waiting, metrics.running])
+
+    it('reads each under its names, and says what some do not tell', async () => {
+      const { store, notices, value } = start(await fleet())
+      await until('all loads', () => store.list().every(({ metrics }) => metrics !== undefined))
+      assert.deepEqual(loads(store), [
+        [4, 8],
+        [4, 8],
+        [2, 5],
+        [3, 7],
+        [4, 9],
+        [11, 0],
+      ])
+      assert.deepEqual(
+        notices.list().map(({ key, text: said }) => [key, said.replace(/:\d+ /, ' ')]),
+        [
+          [
+            'metrics-untold',
+            '1 endpoints do not tell all that is asked for: 127.0.0.7 (triton: running requests (counted as 0), KV-cache use (counted as 0))',
+          ],
+        ],
+      )
+      assert.equal(await value('epp_endpoints_partly_told{reason="metric"}'), 1)
+    })
+
+    it('says which label a page without its own wants, and follows a label that changes', async () => {
+      const sglang = await engine('127.0.0.2', text(PAGES.sglang))
+      const spec = specOf(sglang)
+      const { store, metrics, notices } = start([spec])
+      await until('the advice', () => /label the endpoint/.test(notices.list()[0]?.text ?? ''))
+      assert.match(
+        notices.list()[0]!.text,
+        /\(no vllm:num_requests_running on the page; label the endpoint llm-d.ai\/engine-type: sglang\)/,
+      )
+      const { id } = store.list()[0]!
+      store.replace('test', [{ ...spec, labels: { [LABEL]: 'sglang' } }])
+      await until('its load', () => metrics()?.running === 5)
+      assert.equal(store.list()[0]!.id, id, 'the same endpoint')
+      assert.deepEqual(notices.list(), [])
+    })
+
+    it('says which engine it does not know, reads it as the default one, and forgets it', async () => {
+      const one = await engine('127.0.0.2', load(6, 1))
+      const spec = specOf(one, { labels: { [LABEL]: 'vlllm' } })
+      const { store, metrics, notices, lines, value } = start([spec])
+      await until('its load', () => metrics()?.waiting === 6)
+      assert.match(notices.list()[0]!.text, /127\.0\.0\.2:\d+ says "vlllm", read as vllm/)
+      assert.equal(await value('epp_endpoints_partly_told{reason="engine"}'), 1)
+      assert.equal(lines.filter((line) => line.includes('"engine":"vlllm"')).length, 1)
+      store.replace('test', [])
+      assert.deepEqual(notices.list(), [])
+    })
+
+    it('takes other tables while it runs, and goes back', async () => {
+      const one = await engine('127.0.0.2', text(`${PAGES.vllm}${PAGES.sglang}other_waiting 77\n`))
+      const { metrics, scraper: running } = start([specOf(one)])
+      await until('as vLLM', () => metrics()?.waiting === 1)
+      running.engines({
+        defaultEngine: 'sglang',
+        engineLabelKey: LABEL,
+        engineConfigs: [
+          { name: 'sglang', customMetrics: [{ attributeKey: 'w', metricSpec: 'other_waiting' }] },
+        ],
+      })()
+      await until('as SGLang', () => metrics()?.waiting === 2)
+      assert.deepEqual([...metrics()!.custom], [['w', 77]])
+      assert.throws(
+        () => running.engines({ defaultEngine: 'none', engineLabelKey: LABEL, engineConfigs: [] }),
+        RangeError,
+      )
+      running.reset()
+      await until('as vLLM again', () => metrics()?.waiting === 1)
+      assert.equal(metrics()!.custom.size, 0)
+    })
+
+    it('moves to another port, path and interval while it runs, with the endpoint kept', async () => {
+      const one = await engine('127.0.0.2', load(1, 1))
+      const other = await engine('127.0.0.2', (request, response) => {
+        text(request.url === '/m' ? PAGES.vllm.replace(' 1.0', ' 9.0') : 'no')(request, response)
+      })
+      const { store, metrics, scraper: running } = start([specOf(one)])
+      await until('the first page', () => metrics()?.waiting === 1)
+      const { id } = store.list()[0]!
+      const source = { scheme: 'http', insecureSkipVerify: true, intervalMs: 20 } as const
+      running.source({ ...source, path: '/m', port: other.port })
+      await until('the other page', () => metrics()?.waiting === 9)
+      const { requests } = one
+      await until('ten more', () => other.requests > 10)
+      assert.equal(one.requests, requests)
+      assert.equal(store.list()[0]!.id, id)
+      running.reset()
+      await until('the first page again', () => metrics()?.waiting === 1)
+    })
+
+    it('lets what a flag changes come before the configuration', async () => {
+      const one = await engine('127.0.0.2', (request, response) => {
+        text(request.url === '/flag' ? PAGES.vllm : 'no')(request, response)
+      })
+      const { metrics, scraper: running } = start([specOf(one)], { ...FAST, path: '/flag' })
+      running.source({
+        scheme: 'http',
+        insecureSkipVerify: true,
+        path: '/configuration',
+        port: undefined,
+        intervalMs: undefined,
+      })
+      await until('the page', () => metrics()?.waiting === 1)
+      const seen = one.requests
+      await until('more', () => one.requests > seen + 5)
+      assert.equal(metrics()?.waiting, 1)
+    })
   })
 })

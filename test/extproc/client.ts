@@ -359,9 +359,21 @@ export function subsetHint(subset: readonly string[] | string): Partial<Processi
   }
 }
 
+/** Metadata in which a gateway says which endpoint served the request. */
+export function servedBy(stringValue: string): Partial<ProcessingRequest> {
+  return {
+    metadataContext: {
+      filterMetadata: {
+        'envoy.lb': { fields: { 'x-gateway-destination-endpoint-served': { stringValue } } },
+        'envoy.other': { fields: { 'x-gateway-destination-endpoint-served': { numberValue: 1 } } },
+      },
+    },
+  }
+}
+
 /** The headers that an answer sets, by name. */
 export function setHeaders(answer: ProcessingResponse | undefined): Record<string, string> {
-  const common = answer?.requestHeaders ?? answer?.requestBody
+  const common = answer?.requestHeaders ?? answer?.requestBody ?? answer?.responseHeaders
   const mutation = answer?.immediateResponse?.headers ?? common?.response?.headerMutation
   return Object.fromEntries(
     (mutation?.setHeaders ?? []).map(({ header }) => [header.key, header.rawValue.toString()]),

@@ -6,6 +6,7 @@ import {
   emptyAnswer,
   immediateAnswer,
   MAX_CHUNK_BYTES,
+  responseHeadersAnswer,
   streamedBodyAnswers,
   trailersDestinationAnswer,
 } from '../../src/extproc/processing-response.ts'
@@ -21,6 +22,7 @@ import {
   responseBody,
   responseHeaders,
   responseTrailers,
+  servedBy,
   setHeaders,
   streamed,
   subsetHint,
@@ -141,6 +143,22 @@ describe('ProcessingRequest', () => {
     )
   })
 
+  it('reads which endpoint served, or that nothing says so', () => {
+    const served = (more: Partial<Message>) =>
+      read({ ...responseHeaders({ ':status': '200' }), ...more }).servedEndpoint()
+    assert.equal(served(servedBy('10.0.0.1:8000')), '10.0.0.1:8000')
+    assert.equal(served(servedBy('[fd00::1]:8000')), '[fd00::1]:8000')
+    assert.equal(served(servedBy('')), undefined)
+    assert.equal(served(subsetHint(['10.0.0.1:8000'])), undefined)
+    assert.equal(served({ metadataContext: {} }), undefined)
+    const cut = encode({ ...responseHeaders({}), ...servedBy('10.0.0.1:8000') })
+    const at = cut.indexOf('10.0.0.1:8000')
+    cut[at - 1] = 0x7f
+    const request = new ProcessingRequest()
+    assert.ok(request.read(cut))
+    assert.equal(request.servedEndpoint(), null)
+  })
+
   it('passes fields that it does not know, of every wire type', () => {
     const unknown = Buffer.from([
       ...[0x60, 0x96, 0x01], // field 12, a varint
@@ -180,6 +198,7 @@ describe('ProcessingRequest', () => {
       encode(requestHeaders({}, subsetHint('10.0.0.1:8000'))),
       encode(requestBody('{"model":"m"}', true)),
       encode(responseHeaders({ ':status': '200' })),
+      encode({ ...responseHeaders({ ':status': '200' }), ...servedBy('10.0.0.1:8000') }),
     ]
     const request = new ProcessingRequest()
     let taken = 0
@@ -198,6 +217,7 @@ describe('ProcessingRequest', () => {
       request.body()
       request.headers()
       request.subset()
+      request.servedEndpoint()
     }
     assert.ok(taken > 1000)
   })
@@ -244,6 +264,24 @@ describe('processing responses', () => {
     const answer = decode(trailersDestinationAnswer('10.0.0.1:8000'))
     assert.equal(answer.response, 'requestTrailers')
     assert.equal(metadataDestination(answer), '10.0.0.1:8000')
+  })
+
+  it('set headers of the response, in raw values, and nothing else', () => {
+    const headers = new Map([
+      ['x-session-token', 'abc='],
+      ['x-empty', ''],
+    ])
+    const answer = decode(responseHeadersAnswer(headers))
+    assert.equal(answer.response, 'responseHeaders')
+    assert.deepEqual(setHeaders(answer), Object.fromEntries(headers))
+    const { response } = answer.responseHeaders!
+    assert.ok(!response?.clearRouteCache)
+    assert.ok(!response?.bodyMutation)
+    assert.deepEqual(response?.headerMutation?.removeHeaders ?? [], [])
+    for (const { header, appendAction } of response?.headerMutation?.setHeaders ?? []) {
+      assert.ok(!header.value)
+      assert.equal(appendAction, 2)
+    }
   })
 
   it('change nothing when empty', () => {

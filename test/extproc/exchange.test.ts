@@ -18,6 +18,7 @@ import {
   responseBody,
   responseHeaders,
   responseTrailers,
+  servedBy,
   setHeaders,
   statusName,
   streamed,
@@ -413,6 +414,63 @@ describe('ext_proc exchange', () => {
         ['responseHeaders'],
       )
       assert.deepEqual(router.last.ends, ['completed'])
+    })
+
+    for (const [what, endOfStream] of [
+      ['with a body', false],
+      ['without a body', true],
+    ] as const) {
+      it(`${what} gets the headers that the router wants, before all else`, async () => {
+        router.responseHeaders = new Map([['x-session-token', 'abc=']])
+        const call = await routed()
+        call.send({
+          ...responseHeaders({ ':status': '200' }, endOfStream),
+          ...servedBy('10.0.0.1:8000'),
+        })
+        if (!endOfStream) call.send(responseBody('abc', true))
+        const answers = await call.rest()
+        assert.deepEqual(
+          answers.map(({ response }) => response),
+          endOfStream ? ['responseHeaders'] : ['responseHeaders', 'responseBody'],
+        )
+        assert.deepEqual(setHeaders(answers[0]), { 'x-session-token': 'abc=' })
+        assert.equal(router.last.servedEndpoint, '10.0.0.1:8000')
+        assert.deepEqual(router.last.ends, ['completed'])
+      })
+    }
+
+    it('gets no header mutation where nothing is wanted', async () => {
+      for (const wanted of [undefined, new Map<string, string>()]) {
+        router.responseHeaders = wanted
+        const call = await routed()
+        call.send(responseHeaders({ ':status': '200' }, true))
+        const [answer] = await call.rest()
+        assert.equal(answer?.responseHeaders?.response?.headerMutation ?? undefined, undefined)
+        assert.equal(router.last.servedEndpoint, undefined)
+      }
+    })
+
+    it('that nothing watches gets none either', async () => {
+      router.watchResponse = false
+      router.responseHeaders = new Map([['x-session-token', 'abc=']])
+      const call = await routed()
+      call.send(responseHeaders({ ':status': '200' }, true))
+      assert.deepEqual(setHeaders((await call.rest())[0]), {})
+    })
+
+    it('whose metadata does not decode is refused', async () => {
+      const message = { ...responseHeaders({ ':status': '200' }), ...servedBy('10.0.0.1:8000') }
+      const bytes = processMethod.requestSerialize(message)
+      bytes[bytes.indexOf('10.0.0.1:8000') - 1] = 0x7f
+      const call = gateway.openRaw()
+      for (const first of [requestHeaders(), requestBody(BODY, true)]) {
+        call.send(processMethod.requestSerialize(first))
+      }
+      await call.untilEnd('requestBody')
+      call.send(bytes)
+      const { code, details } = await call.status
+      assert.deepEqual([code, details], [3, 'the metadata of the message does not decode'])
+      assert.deepEqual(router.last.ends, ['aborted'])
     })
 
     it('that nothing watches passes unseen; the request has ended before', async () => {

@@ -17,6 +17,7 @@ export interface Seen {
   readonly ends: EndReason[]
   readonly responseBytes: Buffer[]
   status: number | undefined
+  servedEndpoint: string | undefined
   responseHeaders: ReadonlyMap<string, string> | undefined
   usage: Usage | undefined
 }
@@ -36,6 +37,8 @@ export class QueueRouter implements Router {
   readonly seen: Seen[] = []
   watchResponse = true
   setHeaders: ReadonlyMap<string, string> = new Map()
+  /** What `responseHeaders` answers. */
+  responseHeaders: ReadonlyMap<string, string> | undefined
   failure: unknown
   #gate: Promise<void> | undefined
   #open: (() => void) | undefined
@@ -62,6 +65,7 @@ export class QueueRouter implements Router {
       ends: [],
       responseBytes: [],
       status: undefined,
+      servedEndpoint: undefined,
       responseHeaders: undefined,
       usage: undefined,
     }
@@ -85,9 +89,11 @@ export class QueueRouter implements Router {
       removeHeaders: ['x-llm-d-model-name-rewrite'],
       body,
       watchResponse: this.watchResponse,
-      responseHeaders: (status, headers) => {
+      responseHeaders: (status, headers, servedEndpoint) => {
         seen.status = status
+        seen.servedEndpoint = servedEndpoint
         seen.responseHeaders = headers
+        return this.responseHeaders
       },
       responseBody: (chunk) => {
         scanner.push(chunk)

@@ -42,6 +42,8 @@ describe('KvRoutedPrefixIndex', () => {
       kvCacheUsage: 0,
       kvBlocks: undefined,
       hashAlgorithm: undefined,
+      adapters: undefined,
+      custom: new Map(),
       scrapedAtMs: 0,
     }
     const given = [
@@ -102,6 +104,53 @@ describe('KvRoutedPrefixIndex', () => {
         `step ${i}`,
       )
     }
+  })
+
+  it('remembers as many times what an engine can hold as it is told, once the engine says', () => {
+    const endpoints = new ManualEndpoints()
+    const index = new KvRoutedPrefixIndex({
+      endpoints,
+      maxMemoryBytes: 64 << 20,
+      capacities: 2,
+      blocksPerEndpoint: 20,
+    })
+    const unknown = endpoints.add()
+    const states = (kvBlocks: number) => ({
+      ...unknown,
+      metrics: {
+        waiting: 0,
+        running: 0,
+        kvCacheUsage: 0,
+        kvBlocks,
+        blockTokens: 16,
+        hashAlgorithm: undefined,
+        adapters: undefined,
+        custom: new Map(),
+        scrapedAtMs: 0,
+      },
+    })
+    const blocks = (chain: string, of = unknown) =>
+      index.match(asked, prompt(chain, 30 * 64 + 1), [of]).blocks[0]
+    index.record(asked, prompt('a', 30 * 64 + 1), unknown)
+    assert.equal(blocks('a'), 20)
+    // 16 blocks of 16 tokens, twice, in blocks of 64.
+    index.record(asked, prompt('b', 30 * 64 + 1), states(16))
+    assert.deepEqual([blocks('a'), blocks('b', states(16))], [0, 8])
+    index.record(asked, prompt('c', 4 * 64 + 1), unknown)
+    assert.deepEqual([blocks('b'), blocks('c')], [4, 4])
+    index.record(asked, prompt('d', 30 * 64 + 1), states(1_000_000))
+    assert.equal(blocks('d'), 20)
+  })
+
+  it('takes one prompt once per endpoint, however many tell of it', () => {
+    const { endpoints, index } = setup(10)
+    const endpoint = endpoints.add()
+    const [first, second] = [prompt('a', 81), prompt('b', 81)]
+    index.record(asked, first, endpoint)
+    index.record(asked, second, endpoint)
+    index.record(asked, first, endpoint)
+    index.record(asked, prompt('c', 33), endpoint)
+    assert.equal(index.match(asked, prompt('a', 81), [endpoint]).blocks[0], 3)
   })
 
   it('forgets an endpoint that goes', () => {

@@ -19,6 +19,8 @@ function metricsOf(blockTokens: number): EndpointMetrics {
     blockTokens,
     kvBlocks: undefined,
     hashAlgorithm: undefined,
+    adapters: undefined,
+    custom: new Map(),
     scrapedAtMs: 0,
   }
 }

@@ -1,14 +1,44 @@
 import assert from 'node:assert/strict'
 import { seededRandom } from '../../src/framework/random.ts'
+import { InFlightLedger } from '../../src/framework/routing/in-flight.ts'
 import { checkPlugin, endpoint, paramsOf, request } from '../../src/framework/testing.ts'
 import { labelSelectorFilter } from '../../src/plugins/filters/label-selector-filter.ts'
 import { builtinPlugins } from '../../src/plugins/index.ts'
 import { maxScorePicker } from '../../src/plugins/pickers/max-score-picker.ts'
 import { randomPicker } from '../../src/plugins/pickers/random-picker.ts'
 
+/** Params of the plugins that cannot do without. */
+const PARAMS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'header-label-affinity-scorer': { headerName: 'x-zone', labelKey: 'zone' },
+  'endpoint-attribute-scorer': {
+    attributeKey: 'WaitingQueueSize',
+    algorithm: { type: 'linear_lower_is_better' },
+  },
+  'by-label': { label: 'tier', validValues: ['gold'] },
+  'utilization-filter': { conditions: [{ metric: 'waiting-queue', maxValue: 9 }] },
+  'endpoint-attribute-filter': {
+    attribute: 'WaitingQueueSize',
+    algorithm: { type: 'threshold', threshold: { operator: 'LessThan', value: 9 } },
+  },
+}
+
+/** Services that a plugin's author gives to the check. */
+const SERVICES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'session-affinity-scorer': { endpoints: { list: () => [], listen: () => () => {} } },
+  'session-affinity-filter': { endpoints: { list: () => [], listen: () => () => {} } },
+}
+
 describe('every built-in plugin', () => {
   for (const plugin of builtinPlugins) {
-    it(`${plugin.type} keeps the contract of a ${plugin.kind}`, () => checkPlugin(plugin))
+    const { type, kind } = plugin
+    it(`${type} keeps the contract of a ${kind}`, () =>
+      checkPlugin(plugin, { params: PARAMS[type] ?? {}, services: SERVICES[type] ?? {} }))
+
+    if (type in PARAMS) {
+      it(`${type} says which params it cannot do without`, () => {
+        assert.throws(() => checkPlugin(plugin), /must have required property/)
+      })
+    }
   }
 
   it('has a name of its own', () => {
@@ -46,10 +76,13 @@ describe('label-selector-filter', () => {
 
 describe('max-score-picker', () => {
   const endpoints = Array.from({ length: 4 }, (_, slot) => endpoint({ slot, name: `e${slot}` }))
-  const pick = (scores: readonly number[], lastPicks: readonly number[], maxNumOfEndpoints = 1) =>
-    maxScorePicker
+  /** @param picked endpoints in the order in which they were picked before */
+  const pick = (scores: readonly number[], picked: readonly number[], maxNumOfEndpoints = 1) => {
+    const inFlight = new InFlightLedger()
+    for (const i of picked) inFlight.reserve(endpoints[i]!)
+    return maxScorePicker
       .create(paramsOf(maxScorePicker, { maxNumOfEndpoints }), {
-        inFlight: { requests: () => 0, lastPick: ({ slot }) => lastPicks[slot]! },
+        inFlight,
         random: seededRandom(7),
       })
       .pick(
@@ -57,21 +90,22 @@ describe('max-score-picker', () => {
         endpoints.map((each, i) => ({ endpoint: each, score: scores[i]! })),
       )
       .map(({ name }) => name)
+  }
 
-  it('picks the highest score', () => assert.deepEqual(pick([1, 3, 2, 0], [0, 0, 0, 0]), ['e1']))
+  it('picks the highest score', () => assert.deepEqual(pick([1, 3, 2, 0], []), ['e1']))
 
   it('gives a tie to the least recently picked', () => {
-    assert.deepEqual(pick([2, 2, 2, 1], [9, 3, 4, 0]), ['e1'])
+    assert.deepEqual(pick([2, 2, 2, 1], [1, 2, 0]), ['e1'])
   })
 
   it('names fallbacks in the order of their scores', () => {
-    assert.deepEqual(pick([1, 3, 2, 0], [0, 0, 0, 0], 3), ['e1', 'e2', 'e0'])
+    assert.deepEqual(pick([1, 3, 2, 0], [], 3), ['e1', 'e2', 'e0'])
   })
 
   it('breaks the remaining ties by the seed', () => {
     const random = seededRandom(3)
     const picker = maxScorePicker.create(paramsOf(maxScorePicker), {
-      inFlight: { requests: () => 0, lastPick: () => 0 },
+      inFlight: new InFlightLedger(),
       random,
     })
     const scored = endpoints.map((each) => ({ endpoint: each, score: 1 }))

@@ -4,6 +4,7 @@ import { endpoint, paramsOf, request } from '../../src/framework/testing.ts'
 import { activeRequestScorer } from '../../src/plugins/scorers/active-request-scorer.ts'
 import { kvCacheUtilizationScorer } from '../../src/plugins/scorers/kv-cache-utilization-scorer.ts'
 import { queueScorer } from '../../src/plugins/scorers/queue-scorer.ts'
+import { withRequests } from './known-load.ts'
 
 const scraped = (each: readonly (Partial<EndpointMetrics> | undefined)[]) =>
   each.map((metrics) => endpoint(metrics ? { metrics } : {}))
@@ -53,7 +54,7 @@ describe('kv-cache-utilization-scorer', () => {
 describe('active-request-scorer', () => {
   const counts = [0, 2, 3, 6]
   const endpoints = counts.map((_, slot) => endpoint({ slot }))
-  const inFlight = { requests: ({ slot }: { slot: number }) => counts[slot]!, lastPick: () => 0 }
+  const inFlight = withRequests(endpoints, counts)
   const scores = (params: Record<string, unknown>) =>
     Array.from(
       activeRequestScorer

@@ -14,6 +14,8 @@ export interface ScorerTrace {
   readonly weight: number
   /** Clamped to [0, 1]. */
   readonly scores: Float64Array
+  /** What the scores are made of, in the scorer's own unit; absent when it does not say. */
+  readonly terms?: Readonly<Record<string, Float64Array>>
 }
 
 /** One run of one profile. */

@@ -33,8 +33,10 @@ import {
 } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
 import type { Configured, ProfileRun } from './profile.ts'
+import { cachedTokensAt, loadOf, promptTokensOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
 import { runProfiles } from './scheduler.ts'
+import { UnseenLoads } from './unseen-loads.ts'
 
 /** A model's name is kept: in decisions, in the labels of metrics. */
 const MAX_MODEL_CHARACTERS = 1024
@@ -89,6 +91,7 @@ export class Director implements Router, Disposable {
   readonly #phases: Readonly<Record<'parse' | 'produce' | 'schedule' | 'whole', Histogram>>
   readonly #stopListening: () => void
   readonly #sweep: NodeJS.Timeout
+  readonly #unseenLoads: UnseenLoads
   /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
   readonly #uses = new Map<Generation, number>()
   readonly #drained = new Map<Generation, () => void>()
@@ -99,6 +102,7 @@ export class Director implements Router, Disposable {
     this.#services = services
     this.#options = options
     this.#generation = generation
+    this.#unseenLoads = new UnseenLoads(services.clock)
     const { metrics, endpoints, inFlight } = services
     const phase = (name: string) =>
       metrics.histogram(
@@ -182,7 +186,7 @@ export class Director implements Router, Disposable {
     incoming: IncomingRequest,
     signal: AbortSignal,
   ): Promise<Routed> {
-    const { openAi, models, endpoints, clock } = this.#services
+    const { openAi, models, endpoints, clock, inFlight } = this.#services
     const startMs = performance.now()
     const { request, rule } = this.#read(id, incoming)
     const subset = this.#options.subsetHints === false ? undefined : incoming.subset
@@ -210,9 +214,11 @@ export class Director implements Router, Disposable {
 
     // From here to the reservation nothing waits.
     const candidates = this.#candidates(subset)
+    this.#unseenLoads.expire()
     const runs = runProfiles(generation, request, candidates, clock.nowMs())
     const target = runs.primary.picked[0]!
-    const reservation = this.#services.inFlight.reserve(target)
+    const load = loadOf(request, target, inFlight.meanOutputTokens)
+    const reservation = inFlight.reserve(target, load)
     const scheduledMs = performance.now()
     const decision: Decision = {
       requestId: id,
@@ -261,7 +267,10 @@ export class Director implements Router, Disposable {
       decision,
       target,
       observers,
-      reservation,
+      reservation:
+        generation.watchesResponses && !watchResponse
+          ? this.#unseenLoads.hold(reservation)
+          : reservation,
       usageScanner: openAi.usageScanner(),
       clock,
       destination: runs.primary.trace.picked.join(','),
@@ -274,6 +283,7 @@ export class Director implements Router, Disposable {
       removeHeaders: CONTROL_HEADERS.filter((name) => incoming.headers.has(name)),
       onEnd: (ended) => {
         this.#exchanges.get(target.id)?.delete(ended)
+        if (decision.ended === 'completed') inFlight.answered(decision.usage?.completionTokens ?? 0)
         this.#release(generation)
         this.#services.requestLog.ended(request, decision, target)
       },
@@ -410,6 +420,7 @@ export class Director implements Router, Disposable {
   }
 
   #endOverdue(): void {
+    this.#unseenLoads.expire()
     const oldestMs = this.#services.clock.nowMs() - this.#options.requestTimeoutMs
     for (const open of this.#exchanges.values()) {
       for (const exchange of open) if (exchange.startedMs < oldestMs) exchange.end('timeout')
@@ -434,14 +445,9 @@ function describePrefix(
 ): Pick<Decision, 'promptTokens' | 'predictedCachedTokens' | 'indexCoverage'> {
   const tokens = request.attributes.get(PROMPT_TOKENS)
   const finding = request.attributes.get(PREFIX_FINDING)
-  const at = finding?.endpoints.indexOf(target) ?? -1
   return {
-    promptTokens: tokens && {
-      count: tokens.prompts.reduce((sum, { length }) => sum + length, 0),
-      exact: tokens.exact,
-    },
-    predictedCachedTokens:
-      finding && at >= 0 ? finding.match.blocks[at]! * finding.match.blockTokens[at]! : undefined,
+    promptTokens: tokens && { count: promptTokensOf(request), exact: tokens.exact },
+    predictedCachedTokens: cachedTokensAt(request, target),
     indexCoverage: finding && {
       tracked: finding.tracked,
       endpoints: finding.endpoints.length,

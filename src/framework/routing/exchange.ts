@@ -5,6 +5,7 @@ import type { Clock, Routed, UsageScanner } from '../services.ts'
 import type { Decision } from './decision.ts'
 import type { Reservation } from './in-flight.ts'
 import type { Configured } from './profile.ts'
+import { responseHeadersOf } from './response-headers.ts'
 
 export interface ExchangeState {
   readonly request: InferenceRequest
@@ -56,17 +57,25 @@ export class Exchange implements Routed {
     return this.#state.watchResponse
   }
 
-  responseHeaders(status: number | undefined): void {
+  responseHeaders(
+    status: number | undefined,
+    headers: ReadonlyMap<string, string>,
+    servedEndpoint?: string,
+  ): ReadonlyMap<string, string> | undefined {
     this.#status = status
     this.#state.decision.status = status
+    if (this.#ended) return undefined
+    const { observers, request, target } = this.#state
+    return responseHeadersOf(observers, request, target, { status, headers, servedEndpoint })
   }
 
   responseBody(chunk: Uint8Array): void {
     if (this.#ended) return
     this.#responseBytes += chunk.byteLength
     if (this.#firstByteMs === undefined && chunk.byteLength > 0) {
-      const { observers, request, target, clock } = this.#state
+      const { observers, request, target, clock, reservation } = this.#state
       this.#firstByteMs = clock.nowMs() - this.startedMs
+      reservation.firstByte()
       for (const { plugin, probe } of observers) {
         probe.notify(() => plugin.responded?.(request, target))
       }

@@ -69,12 +69,10 @@ export class Profile {
 
     const totals = new Float64Array(endpoints.length)
     const scorers: ScorerTrace[] = this.scorers.map(({ name, plugin, weight, probe }) => {
-      const scores = probe.clamp(
-        probe.call(() => plugin.score(request, endpoints)),
-        endpoints.length,
-      )
+      const [given, terms] = probe.call(() => [plugin.score(request, endpoints), plugin.terms?.()])
+      const scores = probe.clamp(given, endpoints.length)
       for (let i = 0; i < totals.length; i++) totals[i]! += weight * scores[i]!
-      return { name, weight, scores }
+      return { name, weight, scores, ...(terms && { terms }) }
     })
 
     const scored: Scored[] = endpoints.map((endpoint, i) => ({ endpoint, score: totals[i]! }))

@@ -121,10 +121,14 @@ export class EventIntake {
     if (this.#recoveries !== undefined) return
     this.#recoveries = new Recoveries(
       source,
-      (publisher, message, isLive) => {
-        const result = this.#apply(publisher, message, isLive)
-        // One that waited was counted when it came.
-        if (!isLive) this.#metrics.message(result)
+      {
+        apply: (publisher, message, isLive) => {
+          const result = this.#apply(publisher, message, isLive)
+          // One that waited was counted when it came.
+          if (!isLive) this.#metrics.message(result)
+        },
+        timestampOf: ({ payload }) =>
+          this.#decoder.open(payload) ? this.#decoder.timestamp : undefined,
       },
       { metrics: this.#metrics, logger: this.#logger, notices: this.#notices },
     )
@@ -217,11 +221,13 @@ export class EventIntake {
     const publisher = this.#publisher(source, text, topic, tracked, rank)
     if (publisher === undefined) return 'too_many_publishers'
     const message = { topic: text, sequence, payload: payload! }
-    if (this.#recoveries?.hold(publisher, message)) return 'held'
+    const held = this.#recoveries?.hold(publisher, message, timestamp)
+    if (held !== undefined) return held
     const missing = this.#recoveries && publisher.missing(sequence, timestamp)
     if (missing !== undefined) {
       this.#recoveries!.start(publisher, missing)
-      if (this.#recoveries!.hold(publisher, message)) return 'held'
+      const waits = this.#recoveries!.hold(publisher, message, timestamp)
+      if (waits !== undefined) return waits
     }
     if (!publisher.accept(sequence, timestamp, true)) return 'duplicate'
     this.#decoder.forEach(publisher)
@@ -256,6 +262,7 @@ export class EventIntake {
       const publishers = this.#publishers.get(tracked)
       if (publishers?.get(seedKey(rank)) !== publisher) return
       publishers.delete(seedKey(rank))
+      publisher.close()
       owner.fed = false
     })
   }

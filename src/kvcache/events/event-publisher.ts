@@ -1,6 +1,7 @@
 import { encode } from '@msgpack/msgpack'
 import { Publisher, Router } from 'zeromq'
 import type { KvEvent, KvEventPublisher } from '../../framework/services.ts'
+import { TurnSlice } from './turn-slice.ts'
 
 /** How events are written: six positional elements as vLLM 0.10 does, or maps as vLLM 0.24 and later do. */
 export type KvEventEncoding = 'array-v0.10' | 'map'
@@ -135,6 +136,7 @@ export class ZmqEventPublisher implements KvEventPublisher {
 
   /** Answers `[identity, "", start]` by `[identity, "", topic, sequence, payload]` each, and an end marker. */
   async #replay(router: Router): Promise<void> {
+    const slice = new TurnSlice()
     while (!router.closed) {
       try {
         const [identity, delimiter, start] = await router.receive()
@@ -143,6 +145,7 @@ export class ZmqEventPublisher implements KvEventPublisher {
         for (const { sequence, payload } of this.#buffer.slice(this.#firstBuffered)) {
           if (sequence.readBigUInt64BE() < from) continue
           await router.send([identity, EMPTY, this.#topic, sequence, payload])
+          await slice.time()
         }
         await router.send([identity, EMPTY, EMPTY, END_OF_REPLAY, EMPTY])
       } catch (error) {

@@ -5,6 +5,8 @@ export type MessageResult =
   | 'applied'
   /** Waits for messages before it that are asked for again. */
   | 'held'
+  /** Lost: too many wait already. */
+  | 'overflow'
   | 'duplicate'
   | 'bad_frames'
   | 'bad_topic'

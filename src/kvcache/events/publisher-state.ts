@@ -117,6 +117,26 @@ export class PublisherState implements EventSink {
     this.#setCoverage(this.#coverage, this.#coverageText)
   }
 
+  /** True for the message that was applied last, and for no other that has its number. */
+  isLast(sequence: number, timestamp: number): boolean {
+    return sequence === this.#lastSequence && timestamp === this.#lastTimestamp
+  }
+
+  /** The engine is another one than before: nothing is known of it. */
+  restarted(): void {
+    this.#sayRestart(undefined)
+    this.#forget()
+    this.#setCoverage('none', undefined)
+  }
+
+  /** An engine that was asked for everything did not tell all; nothing happens where it told nothing. */
+  brokeOff(reason: string): void {
+    if (this.#lastSequence < 0) return
+    const text = `its answer broke off after sequence ${this.#lastSequence} (${reason}): what it holds is not known`
+    this.#forget()
+    this.#setCoverage('gap', text)
+  }
+
   /** An engine that was asked for everything and had nothing holds nothing: that is all there is to know. */
   sentNothingBefore(): void {
     if (this.#lastSequence < 0) this.#setCoverage('complete', undefined)
@@ -148,13 +168,7 @@ export class PublisherState implements EventSink {
     this.#lastEventMs = this.#context.clock.nowMs()
     if (last < 0) this.#started(sequence)
     else if (restarted) {
-      this.#restarts++
-      this.#context.metrics.restart()
-      this.#context.logger.info('KV event publisher restarted', {
-        ...this.#fields(),
-        lastSequence: last,
-        sequence,
-      })
+      this.#sayRestart(sequence, last)
       this.owner.clear()
       this.#started(sequence)
     } else if (sequence > last + 1) {
@@ -407,6 +421,20 @@ export class PublisherState implements EventSink {
       return timestamp !== this.#lastTimestamp
     }
     return timestamp > this.#lastTimestamp
+  }
+
+  /** As if it had never told anything. */
+  #forget(): void {
+    this.owner.clear()
+    this.#lastSequence = -1
+    this.#lastLiveSequence = -1
+  }
+
+  #sayRestart(sequence: number | undefined, lastSequence = this.#lastSequence): void {
+    this.#restarts++
+    this.#context.metrics.restart()
+    const fields = { ...this.#fields(), lastSequence, sequence }
+    this.#context.logger.info('KV event publisher restarted', fields)
   }
 
   #started(sequence: number): void {

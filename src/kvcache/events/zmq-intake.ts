@@ -6,6 +6,7 @@ import { SchedulerError } from '../../framework/errors.ts'
 import type { Endpoints, Logger, Notices } from '../../framework/services.ts'
 import type { EventSource } from './event-intake.ts'
 import type { ReplayedMessage } from './recovery.ts'
+import { TurnSlice } from './turn-slice.ts'
 
 /** Where engines send their events again when nothing else is said. */
 export const DEFAULT_KV_REPLAY_PORT = 5558
@@ -21,8 +22,6 @@ const MAX_RECONNECT_MS = 5_000
 const REPLAY_IDLE_MS = 2_000
 const END_OF_REPLAY = -1
 const EMPTY = Buffer.alloc(0)
-// In each turn of the event loop messages are handled for so long, then other work of the process goes on.
-const SLICE_MS = 4
 
 /** Takes the messages of sockets, and never throws for what they hold. */
 export interface MessageSink {
@@ -40,9 +39,7 @@ export class ZmqIntake {
   readonly #loops = new Set<Promise<void>>()
   #bound: Subscriber | undefined
   #closed = false
-  #sliceStartedMs = 0
-  /** Ends with the turn of the event loop in which the slice began; undefined before the turn's first message. */
-  #sliceEnds: Promise<void> | undefined
+  readonly #slice = new TurnSlice()
 
   constructor(options: { readonly logger: Logger; readonly notices: Notices }) {
     this.#logger = options.logger.named('kv-events')
@@ -142,7 +139,6 @@ export class ZmqIntake {
         const message = replayedMessage(frames)
         if (message === undefined) throw new Error(`${address} answers in an unknown form`)
         if (message === 'end') return
-        while (this.#sliceIsUsedUp()) await this.#sliceEnds
         yield message
       }
     } catch (error) {
@@ -203,22 +199,10 @@ export class ZmqIntake {
         await nextTurn()
         continue
       }
-      while (this.#sliceIsUsedUp()) await this.#sliceEnds
+      await this.#slice.time()
       if (socket.closed) return
       sink.receive(source, frames)
     }
-  }
-
-  /** All sockets share one slice, so that many of them do not take longer than one. */
-  #sliceIsUsedUp(): boolean {
-    const nowMs = performance.now()
-    if (this.#sliceEnds === undefined) {
-      this.#sliceStartedMs = nowMs
-      this.#sliceEnds = nextTurn().then(() => {
-        this.#sliceEnds = undefined
-      })
-    }
-    return nowMs - this.#sliceStartedMs > SLICE_MS
   }
 }
 

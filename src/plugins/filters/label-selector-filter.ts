@@ -24,6 +24,7 @@ type LabelTest = (labels: Endpoint['labels']) => boolean
 export const labelSelectorFilter = definePlugin({
   kind: 'filter',
   type: 'label-selector-filter',
+  aliases: ['by-label-selector'],
   description: 'Keeps endpoints whose labels match a Kubernetes label selector.',
   params: Type.Object({
     matchLabels: Type.Record(Type.String(), Type.String(), {

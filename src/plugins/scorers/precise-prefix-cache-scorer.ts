@@ -1,24 +1,18 @@
 import { type Static, Type } from 'typebox'
-import { PROMPT_TOKENS, type PromptTokens } from '../../framework/attributes.ts'
+import { PROMPT_TOKENS } from '../../framework/attributes.ts'
 import { durationMs } from '../../framework/duration.ts'
 import type { Endpoint } from '../../framework/endpoint.ts'
 import { definePlugin } from '../../framework/plugin.ts'
 import type { InferenceRequest } from '../../framework/request.ts'
 import {
   type ExpectedHashing,
-  PREFIX_FINDING,
   PREFIX_INDEX,
-  type PrefixFinding,
+  PREFIX_MATCHER,
   type PrefixMatch,
-  ROUTED_PREFIX_INDEX,
-  type RoutedPrefixIndex,
-  type Speculation,
+  type PrefixMatcher,
   type TrackedPrefixIndex,
 } from '../../framework/services.ts'
 import { podScores } from './prefix-report.ts'
-
-/** A routed prompt counts as present for this long after the first response byte: by then its events have come. */
-const AFTER_FIRST_BYTE_MS = 500
 
 const BlockTokens = Type.Integer({
   minimum: 1,
@@ -146,9 +140,9 @@ export const precisePrefixCacheScorer = definePlugin({
   description:
     "Prefers endpoints whose KV cache holds the longest part of the prompt (tracked by the engines' events).",
   params: Params,
-  inject: { index: PREFIX_INDEX, routed: ROUTED_PREFIX_INDEX },
+  inject: { index: PREFIX_INDEX, matcher: PREFIX_MATCHER },
   needs: [PROMPT_TOKENS],
-  create: (params, { index, routed }) => new PrecisePrefixCacheScorer(params, index, routed),
+  create: (params, { index, matcher }) => new PrecisePrefixCacheScorer(params, index, matcher),
 })
 
 /** What the params say of the engines, from either place in which documents put it. */
@@ -159,20 +153,13 @@ export function tokenProcessorOf(params: PrecisePrefixCacheParams): Static<typeo
 class PrecisePrefixCacheScorer {
   readonly #params: PrecisePrefixCacheParams
   readonly #index: TrackedPrefixIndex
-  readonly #routed: RoutedPrefixIndex
-  readonly #ttlMs: number
-  readonly #speculations = new WeakMap<InferenceRequest, Speculation>()
+  readonly #matcher: PrefixMatcher
   #found: PrefixMatch | undefined
 
-  constructor(
-    params: PrecisePrefixCacheParams,
-    index: TrackedPrefixIndex,
-    routed: RoutedPrefixIndex,
-  ) {
+  constructor(params: PrecisePrefixCacheParams, index: TrackedPrefixIndex, matcher: PrefixMatcher) {
     this.#params = params
     this.#index = index
-    this.#routed = routed
-    this.#ttlMs = durationMs(params.speculativeTTL)
+    this.#matcher = matcher
   }
 
   activated(): void {
@@ -191,53 +178,20 @@ class PrecisePrefixCacheScorer {
         ...Object.fromEntries(backends.map(({ name, weight }) => [name, weight])),
       },
     })
+    this.#matcher.configure({
+      speculative: this.#params.speculativeIndexing,
+      unseenMs: durationMs(this.#params.speculativeTTL),
+    })
   }
 
   score(request: InferenceRequest, endpoints: readonly Endpoint[]): Float64Array {
-    const tokens = request.attributes.get(PROMPT_TOKENS)
-    this.#found = undefined
-    if (!tokens) return new Float64Array(endpoints.length)
-    const { match, source, tracked } = this.#match(request, tokens, endpoints)
+    const match = this.#matcher.find(request, endpoints)?.match
     this.#found = match
-    request.attributes.set(PREFIX_FINDING, { endpoints, match, source, tracked })
+    if (!match) return new Float64Array(endpoints.length)
     return match.weighted.map((blocks, i) => blocks / Math.max(1, match.usableBlocks[i]!))
   }
 
   report(_request: InferenceRequest, endpoints: readonly Endpoint[]) {
     return podScores(endpoints, this.#found)
-  }
-
-  picked(request: InferenceRequest, endpoint: Endpoint): void {
-    const tokens = request.attributes.get(PROMPT_TOKENS)
-    if (!tokens) return
-    this.#routed.record(request, tokens, endpoint)
-    if (!this.#params.speculativeIndexing || !tokens.exact) return
-    this.#speculations.set(request, this.#index.speculate(request, tokens, endpoint, this.#ttlMs))
-  }
-
-  responded(request: InferenceRequest): void {
-    this.#speculations.get(request)?.expireIn(AFTER_FIRST_BYTE_MS)
-  }
-
-  #match(
-    request: InferenceRequest,
-    tokens: PromptTokens,
-    endpoints: readonly Endpoint[],
-  ): Pick<PrefixFinding, 'match' | 'source' | 'tracked'> {
-    // Ids that are not the engine's simply match nothing: the tracked index may be asked with a guess.
-    const match = this.#index.match(request, tokens, endpoints)
-    const blind = endpoints.map((endpoint) => !tokens.exact || !this.#index.tracks(endpoint))
-    const tracked = blind.filter((isBlind) => !isBlind).length
-    if (tracked === endpoints.length) return { match, source: 'tracked', tracked }
-    const estimate = this.#routed.match(request, tokens, endpoints)
-    for (const [i, isBlind] of blind.entries()) {
-      const estimatedTokens = estimate.blocks[i]! * estimate.blockTokens[i]!
-      if (!isBlind || estimatedTokens <= match.blocks[i]! * match.blockTokens[i]!) continue
-      match.blocks[i] = estimate.blocks[i]!
-      match.weighted[i] = estimate.weighted[i]!
-      match.blockTokens[i] = estimate.blockTokens[i]!
-      match.usableBlocks[i] = estimate.usableBlocks[i]!
-    }
-    return { match, source: tracked > 0 ? 'tracked' : 'routed', tracked }
   }
 }

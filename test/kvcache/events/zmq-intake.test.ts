@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { Dealer, Publisher } from 'zeromq'
 import type { SchedulerError } from '../../../src/framework/errors.ts'
@@ -7,6 +6,7 @@ import { EventDecoder } from '../../../src/kvcache/events/event-decoder.ts'
 import { createKvEventPublisher } from '../../../src/kvcache/events/event-publisher.ts'
 import { hashOf, message, stored } from '../events.ts'
 import { until } from '../fakes.ts'
+import { TurnWatch } from '../turns.ts'
 import { block, portOf, setup, track } from './sockets.ts'
 
 function createPublisher(options: { ipv6?: boolean; sendHighWaterMark?: number } = {}) {
@@ -88,17 +88,6 @@ describe('ZmqIntake', () => {
     const publisher = createPublisher({ sendHighWaterMark: 0 })
     publisher.connect(zmq.boundAddress!)
     await untilSent(publisher, message('kv@127.0.0.2@m', 0, []), () => status().length > 0)
-    let worstMs = 0
-    let turns = 0
-    let last = mainThreadCpuMs()
-    let turning = true
-    const turn = () => {
-      const now = mainThreadCpuMs()
-      worstMs = Math.max(worstMs, now - last)
-      last = now
-      turns++
-      if (turning) setImmediate(turn)
-    }
     // Each message takes a while, so that many of them in one turn would show.
     const messages = Array.from({ length: MESSAGES }, (_, i) =>
       message(
@@ -115,10 +104,9 @@ describe('ZmqIntake', () => {
       ),
     )
     for (const frames of messages) await publisher.send([...frames])
-    last = mainThreadCpuMs()
-    turn()
+    const watch = new TurnWatch()
     await until(() => status()[0]!.lastSequence === MESSAGES, 'the storm', 15_000)
-    turning = false
+    const { worstMs, turns } = watch.stop()
     console.log(
       `    longest of ${turns} turns of the event loop in a storm of ${MESSAGES} messages of ${EVENTS} events: ${worstMs.toFixed(1)} ms of CPU`,
     )
@@ -234,16 +222,6 @@ describe('ZmqEventPublisher', () => {
     )
   })
 })
-
-/** CPU time of the thread that runs JavaScript: on a busy machine a clock would also count the wait for a processor. */
-function mainThreadCpuMs(): number {
-  try {
-    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6
-  } catch {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1000
-  }
-}
 
 /** Sends the same message until something has happened: a publisher drops what nobody subscribes to yet. */
 async function untilSent(publisher: Publisher, frames: readonly Buffer[], happened: () => boolean) {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
+import { type EngineMetricNames, EngineTables } from '../../src/datalayer/engine-tables.ts'
 import { parseMetricSelector } from '../../src/datalayer/metric-selector.ts'
-import { type EngineMetricNames, EnginePageReader } from '../../src/datalayer/vllm-metrics.ts'
+import type { AdapterLoad } from '../../src/framework/endpoint.ts'
 
 const recorded = (name: string) => gunzipSync(readFileSync(`test/fixtures/metrics/${name}.txt.gz`))
 const page = (...lines: string[]) => Buffer.from(`${lines.join('\n')}\n`)
@@ -14,22 +15,85 @@ const LINES = [
 const CONFIG =
   'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="573",prefix_caching_hash_algo="sha256"} 1.0'
 
+/** The reader of the default engine, under these names. */
+const readerOf = (names?: EngineMetricNames) =>
+  new EngineTables(undefined, names).of(new Map()).reader
 const readVllmPage = (text: Buffer, rank: number | undefined, names?: EngineMetricNames) =>
-  new EnginePageReader(names).read(text, rank)
+  readerOf(names).read(text, rank)
+/** What a page without LoRA and custom metrics says of them. */
+const PLAIN = { adapters: undefined, custom: new Map() }
+const IDLE_ADAPTERS = { running: [], waiting: [], max: 2 }
 
 describe('EnginePageReader', () => {
-  const loads: readonly (readonly [string, number, number, number, string])[] = [
-    ['v0.10.0-load', 0.3666666666666667, 64, 120, 'sha256_cbor_64bit'],
-    ['v0.23.0-load', 0.3093525179856115, 64, 140, 'sha256_cbor'],
-    ['v0.32.0-load', 0.3165467625899281, 64, 140, 'sha256_cbor'],
+  const loads: readonly (readonly [string, number, number, string, AdapterLoad | undefined])[] = [
+    ['v0.10.0-load', 0.3666666666666667, 120, 'sha256_cbor_64bit', undefined],
+    ['v0.23.0-load', 0.3093525179856115, 140, 'sha256_cbor', IDLE_ADAPTERS],
+    ['v0.32.0-load', 0.3165467625899281, 140, 'sha256_cbor', IDLE_ADAPTERS],
   ]
-  for (const [name, kvCacheUsage, blockTokens, kvBlocks, hashAlgorithm] of loads) {
+  for (const [name, kvCacheUsage, kvBlocks, hashAlgorithm, adapters] of loads) {
     it(`reads the recorded page ${name}`, () => {
       assert.deepEqual(readVllmPage(recorded(name), undefined), {
-        load: { waiting: 4, running: 8, kvCacheUsage, blockTokens, kvBlocks, hashAlgorithm },
+        load: {
+          waiting: 4,
+          running: 8,
+          kvCacheUsage,
+          blockTokens: 64,
+          kvBlocks,
+          hashAlgorithm,
+          adapters,
+          custom: new Map(),
+        },
+        untold: [],
       })
     })
   }
+
+  describe('LoRA adapters', () => {
+    const adapters = (...lines: string[]) => {
+      const reading = readVllmPage(page(...LINES, ...lines), undefined)
+      return 'load' in reading ? reading.load.adapters : reading
+    }
+    const info = (running: string, waiting: string, value: string, max = '4') =>
+      `vllm:lora_requests_info{max_lora="${max}",running_lora_adapters="${running}",waiting_lora_adapters="${waiting}"} ${value}`
+
+    it('are those of the series with the largest value, wherever it stands', () => {
+      assert.deepEqual(
+        adapters(
+          info('', '', '1.7952132468e+09'),
+          info('sql-lora,chat', 'chat', '1.7952132471e+09'),
+          info('old', 'old', '1.795213247e+09'),
+        ),
+        { running: ['sql-lora', 'chat'], waiting: ['chat'], max: 4 },
+      )
+    })
+
+    it('are those of a recorded page as they were while it served them', () => {
+      const text = recorded('v0.32.0-load')
+        .toString()
+        .replace(/^vllm:lora_requests_info\{.*running_lora_adapters="",.*\n/m, '')
+      const reading = readVllmPage(Buffer.from(text), undefined)
+      assert.ok('load' in reading)
+      assert.deepEqual(reading.load.adapters, {
+        running: ['chat-lora'],
+        waiting: ['chat-lora'],
+        max: 2,
+      })
+    })
+
+    it('may have any name and stand between spaces', () => {
+      assert.deepEqual(adapters(info(' größe , a\\"b\\\\c ,', '', '1')), {
+        running: ['größe', 'a"b\\c'],
+        waiting: [],
+        max: 4,
+      })
+    })
+
+    it('are unknown without a series, none without labels', () => {
+      assert.equal(adapters('# TYPE vllm:lora_requests_info gauge'), undefined)
+      assert.deepEqual(adapters('vllm:lora_requests_info 1'), { running: [], waiting: [], max: 0 })
+      assert.equal((adapters(info('a', '', '1', 'None')) as AdapterLoad).max, 0)
+    })
+  })
 
   it('reads an idle page', () => {
     const reading = readVllmPage(recorded('v0.23.0-idle'), undefined)
@@ -75,7 +139,9 @@ describe('EnginePageReader', () => {
         blockTokens: 16,
         kvBlocks: 573,
         hashAlgorithm: 'sha256',
+        ...PLAIN,
       },
+      untold: [],
     })
   })
 
@@ -90,7 +156,18 @@ describe('EnginePageReader', () => {
       blockTokens: undefined,
       kvBlocks: undefined,
       hashAlgorithm: undefined,
+      ...PLAIN,
     })
+  })
+
+  it('finds all series of a metric that begins far from where the last page had it', () => {
+    const reader = readerOf()
+    const series = Array.from({ length: 200 }, (_, i) => LINES[0]!.replace('"m"', `"model-${i}"`))
+    for (const fillerLines of [100, 0, 40, 200, 1]) {
+      const filler = Array.from({ length: fillerLines }, () => `# ${'x'.repeat(60)}`)
+      const reading = reader.read(page(...filler, ...series, LINES[1]!, LINES[2]!), undefined)
+      assert.equal('load' in reading && reading.load.running, 400, `after ${fillerLines} lines`)
+    }
   })
 
   it('takes the old name of the use where the new one is missing', () => {
@@ -140,10 +217,11 @@ describe('EnginePageReader', () => {
         blockTokens: undefined,
         kvBlocks: undefined,
         hashAlgorithm: undefined,
+        ...PLAIN,
       })
-      assert.equal(new EnginePageReader(triton).tellsRunning, false)
+      assert.equal(readerOf(triton).tellsRunning, false)
       const running = parseMetricSelector('nv_trt_llm_request_metrics{request_type=scheduled}')
-      const reader = new EnginePageReader({ ...triton, running })
+      const reader = readerOf({ ...triton, running })
       assert.equal(reader.tellsRunning, true)
       const reading = reader.read(page(...TRITON), undefined)
       assert.equal('load' in reading && reading.load.running, 7)
@@ -169,6 +247,7 @@ describe('EnginePageReader', () => {
         blockTokens: 64,
         kvBlocks: 120,
         hashAlgorithm: undefined,
+        ...PLAIN,
       })
       assert.deepEqual(load(lines.slice(1), names), {
         fault: 'metric-missing',

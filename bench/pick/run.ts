@@ -1,0 +1,95 @@
+// What the prefix and cost scorers take of one pick: scoring, the reservation of load, and what the indexes learn of it.
+//
+//   npm run bench -- pick [--picks 1500]
+//
+// Prompts of 500 and 8,000 tokens, the first half of which all requests share; 50 requests are in flight. The table goes to
+// stdout.
+import { parseArgs } from 'node:util'
+import { InFlightLedger, type Reservation } from '../../src/framework/routing/in-flight.ts'
+import { loadOf } from '../../src/framework/routing/request-load.ts'
+import { paramsOf, request } from '../../src/framework/testing.ts'
+import { ChainHasher } from '../../src/kvcache/hashing/chain-hash.ts'
+import { RequestKeys } from '../../src/kvcache/hashing/request-keys.ts'
+import { KvPrefixMatcher } from '../../src/kvcache/prefix-matcher.ts'
+import { KvRoutedPrefixIndex } from '../../src/kvcache/routed-prefix-index.ts'
+import { costScorer } from '../../src/plugins/scorers/cost-scorer.ts'
+import { precisePrefixCacheScorer } from '../../src/plugins/scorers/precise-prefix-cache-scorer.ts'
+import { createKvCache } from '../../test/kvcache/fakes.ts'
+
+const { values } = parseArgs({ options: { picks: { type: 'string', default: '1500' } } })
+const picks = Number(values.picks)
+const IN_FLIGHT = 50
+const MEMORY_BYTES = 256 * 1024 * 1024
+const METRICS = {
+  waiting: 0,
+  running: 0,
+  kvCacheUsage: 0.3,
+  blockTokens: 64,
+  kvBlocks: 4802,
+  hashAlgorithm: undefined,
+  adapters: undefined,
+  custom: new Map<string, number>(),
+  scrapedAtMs: 1,
+}
+
+/** Microseconds per pick of both scorers, each warmed up before. */
+function measure(endpointCount: number, promptTokens: number): readonly [string, number][] {
+  const { cache, endpoints, clock } = createKvCache(undefined, MEMORY_BYTES)
+  const all = Array.from({ length: endpointCount }, (_, i) =>
+    endpoints.add({ address: `10.0.${i >> 8}.${i & 255}`, metrics: METRICS }),
+  )
+  const keys = new RequestKeys(new ChainHasher())
+  const index = (capacities: number) =>
+    new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: MEMORY_BYTES, capacities, keys })
+  const matcher = new KvPrefixMatcher(cache.index, index(1))
+  const inFlight = new InFlightLedger()
+  const scorers = {
+    'precise-prefix-cache-scorer': precisePrefixCacheScorer.create(
+      paramsOf(precisePrefixCacheScorer),
+      { index: cache.index, matcher },
+    ),
+    'cost-scorer': costScorer.create(paramsOf(costScorer), { inFlight, matcher, ghost: index(4) }),
+  }
+  let made = 0
+  const run = (scorer: (typeof scorers)[keyof typeof scorers]) => {
+    const held: Reservation[] = []
+    let spentMs = 0
+    for (let i = 0; i < picks; i++) {
+      const own = ++made * 100_000
+      const tokens = Array.from({ length: promptTokens }, (_, k) =>
+        k < promptTokens / 2 ? k : own + k,
+      )
+      const asked = request({ prompt: { kind: 'text', texts: ['p'] }, tokens })
+      const startMs = performance.now()
+      const scores = scorer.score(asked, all)
+      let best = 0
+      for (let e = 1; e < all.length; e++) if (scores[e]! > scores[best]!) best = e
+      const target = all[best]!
+      held.push(inFlight.reserve(target, loadOf(asked, target, inFlight.meanOutputTokens)))
+      scorer.picked?.(asked, target, undefined as never)
+      matcher.picked(asked, target)
+      spentMs += performance.now() - startMs
+      matcher.responded(asked)
+      clock.ms += 100
+      if (held.length > IN_FLIGHT) held.shift()!.release()
+    }
+    for (const reservation of held) reservation.release()
+    return (spentMs / picks) * 1000
+  }
+  const results = Object.entries(scorers).map(([name, scorer]): [string, number] => {
+    run(scorer)
+    return [name, run(scorer)]
+  })
+  cache.close()
+  return results
+}
+
+console.log('| scorer | endpoints | prompt tokens | µs per pick |')
+console.log('|---|---|---|---|')
+for (const endpoints of [8, 64, 256]) {
+  for (const tokens of [500, 8000]) {
+    for (const [name, us] of measure(endpoints, tokens)) {
+      console.log(`| ${name} | ${endpoints} | ${tokens} | ${us.toFixed(0)} |`)
+    }
+  }
+}

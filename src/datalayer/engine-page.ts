@@ -1,0 +1,242 @@
+import type { AdapterLoad, EndpointMetrics } from '../framework/endpoint.ts'
+import type { MetricSelector } from './metric-selector.ts'
+import { labelOf, Needle, ofEngine, type Sample } from './page-samples.ts'
+
+/** What to look for on the pages of one engine; undefined where they do not tell. */
+export interface EngineMetrics {
+  readonly engine: string
+  readonly waiting?: MetricSelector
+  readonly running?: MetricSelector
+  /** A page without `running` is taken as one with nothing running. */
+  readonly runningOptional?: boolean
+  readonly kvCacheUsage?: MetricSelector
+  readonly adapters?: MetricSelector
+  /** Series whose labels tell the block size and the number of blocks. */
+  readonly cacheInfo?: MetricSelector
+  /** Labels of `cacheInfo`; the first that is there counts. */
+  readonly blockTokensLabels: readonly string[]
+  readonly blocksLabels: readonly string[]
+  readonly blockTokens?: MetricSelector
+  readonly blocks?: MetricSelector
+  readonly custom: ReadonlyMap<string, MetricSelector>
+}
+
+/** Why a page says nothing of an engine's load. */
+export type PageFault =
+  /** No line of the engine's: another kind of page. */
+  | 'not-metrics'
+  /** Some of the gauges that are needed are not there. */
+  | 'metric-missing'
+  /** A value that is no finite number, or outside its range. */
+  | 'bad-value'
+
+export type PageReading =
+  | {
+      readonly load: Omit<EndpointMetrics, 'scrapedAtMs'>
+      /** What was asked for and is not on the page, for people. */
+      readonly untold: readonly string[]
+    }
+  | { readonly fault: PageFault; readonly detail: string }
+
+/** The two names of one gauge of vLLM's: the latter until 0.9, hidden later, then removed. */
+const USAGE = 'vllm:kv_cache_usage_perc'
+const OLD_USAGE = 'vllm:gpu_cache_usage_perc'
+
+const NO_CUSTOM: ReadonlyMap<string, number> = new Map()
+const NOTHING: readonly string[] = []
+
+/**
+ * Reads an engine's load from its `/metrics` pages (Prometheus text format), by finding the few lines that are needed; the
+ * rest of a page is never parsed.
+ */
+export class EnginePageReader {
+  readonly #metrics: EngineMetrics
+  readonly #waiting: Needle | undefined
+  readonly #running: Needle | undefined
+  readonly #usage: Needle | undefined
+  /** Looked for where `usage` is not there. */
+  readonly #otherUsage: Needle | undefined
+  readonly #adapters: Needle | undefined
+  readonly #cacheInfo: Needle | undefined
+  readonly #blockTokens: Needle | undefined
+  readonly #blocks: Needle | undefined
+  readonly #custom: readonly (readonly [key: string, needle: Needle])[]
+  /** What all names of the engine begin with. */
+  readonly #family: string | undefined
+
+  constructor(metrics: EngineMetrics) {
+    const needle = (name: 'waiting' | 'running' | 'kvCacheUsage' | 'adapters' | 'cacheInfo') =>
+      metrics[name] && new Needle(metrics[name])
+    this.#metrics = metrics
+    this.#waiting = needle('waiting')
+    this.#running = needle('running')
+    this.#usage = needle('kvCacheUsage')
+    const other = { [USAGE]: OLD_USAGE, [OLD_USAGE]: USAGE }[this.#usage?.name ?? '']
+    this.#otherUsage = other === undefined ? undefined : new Needle({ name: other, labels: {} })
+    this.#adapters = needle('adapters')
+    this.#cacheInfo = needle('cacheInfo')
+    this.#blockTokens = metrics.blockTokens && new Needle(metrics.blockTokens)
+    this.#blocks = metrics.blocks && new Needle(metrics.blocks)
+    this.#custom = Array.from(metrics.custom, ([key, selector]) => [key, new Needle(selector)])
+    const first = (this.#waiting ?? this.#running ?? this.#usage)?.name
+    this.#family = first?.slice(0, first.indexOf(':') + 1) || first
+  }
+
+  /** The engine whose names these are. */
+  get engine(): string {
+    return this.#metrics.engine
+  }
+
+  /** False when pages need not tell how many requests run, and 0 may mean that they do not. */
+  get tellsRunning(): boolean {
+    return this.#running !== undefined && !this.#metrics.runningOptional
+  }
+
+  /** True when the page has names of this engine. */
+  knows(page: Buffer): boolean {
+    return this.#family !== undefined && page.includes(this.#family)
+  }
+
+  /**
+   * A server with several engines has one series per engine, labelled `engine="N"`.
+   *
+   * @param rank takes the series of this engine alone if the page has it; undefined, or a rank that is not there, takes
+   *   all: the sum of requests, the highest use
+   */
+  read(page: Buffer, rank: number | undefined): PageReading {
+    const engine = rank === undefined ? undefined : String(rank)
+    const running = samplesOf(page, this.#running, engine)
+    const waiting = samplesOf(page, this.#waiting, engine)
+    let usage = samplesOf(page, this.#usage, engine)
+    if (usage.length === 0) usage = samplesOf(page, this.#otherUsage, engine)
+    const fault =
+      (this.#metrics.runningOptional && running.length === 0
+        ? undefined
+        : this.#faultOf(page, this.#running, running)) ??
+      this.#faultOf(page, this.#waiting, waiting) ??
+      this.#faultOf(page, this.#usage, usage)
+    if (fault !== undefined) return fault
+    const custom = this.#customOf(page, engine)
+    return {
+      load: {
+        waiting: sum(waiting),
+        running: sum(running),
+        kvCacheUsage: Math.min(1, highest(usage)),
+        ...this.#cacheOf(page, engine),
+        adapters: adaptersOf(samplesOf(page, this.#adapters, engine)),
+        custom,
+      },
+      untold:
+        waiting.length > 0 &&
+        running.length > 0 &&
+        usage.length > 0 &&
+        custom.size === this.#custom.length
+          ? NOTHING
+          : [
+              ...(waiting.length > 0 ? [] : ['waiting requests (counted as 0)']),
+              ...(running.length > 0 ? [] : ['running requests (counted as 0)']),
+              ...(usage.length > 0 ? [] : ['KV-cache use (counted as 0)']),
+              ...this.#custom
+                .filter(([key]) => !custom.has(key))
+                .map(([key, { name }]) => `"${key}" (${name})`),
+            ],
+    }
+  }
+
+  #faultOf(
+    page: Buffer,
+    needle: Needle | undefined,
+    samples: readonly Sample[],
+  ): { readonly fault: PageFault; readonly detail: string } | undefined {
+    if (needle === undefined) return undefined
+    if (samples.length === 0) {
+      return {
+        fault: this.knows(page) ? 'metric-missing' : 'not-metrics',
+        detail: `no ${needle.name} on the page`,
+      }
+    }
+    const bad = samples.find(({ value }) => !Number.isFinite(value) || value < 0)
+    return bad && { fault: 'bad-value', detail: `${needle.name} is ${bad.value}` }
+  }
+
+  #cacheOf(
+    page: Buffer,
+    engine: string | undefined,
+  ): Pick<EndpointMetrics, 'blockTokens' | 'kvBlocks' | 'hashAlgorithm'> {
+    const infos = samplesOf(page, this.#cacheInfo, undefined)
+    const own = ofEngine(infos, engine)
+    const info = own[0]?.labels ?? ''
+    const { blockTokensLabels, blocksLabels } = this.#metrics
+    // With several engines behind one page, vLLM 0.32 states the blocks of all of them in each series.
+    const blocks = countOf(labelOfAny(info, blocksLabels))
+    const share = own.length < infos.length ? infos.length : 1
+    return {
+      blockTokens:
+        countOf(labelOfAny(info, blockTokensLabels)) ??
+        countOf(samplesOf(page, this.#blockTokens, engine)[0]?.value),
+      kvBlocks:
+        blocks === undefined
+          ? countOf(samplesOf(page, this.#blocks, engine)[0]?.value)
+          : Math.floor(blocks / share),
+      hashAlgorithm: labelOf(info, 'prefix_caching_hash_algo'),
+    }
+  }
+
+  /** Those that are on the page as finite numbers: of several series the newest, the first among equally old ones. */
+  #customOf(page: Buffer, engine: string | undefined): ReadonlyMap<string, number> {
+    if (this.#custom.length === 0) return NO_CUSTOM
+    const values = new Map<string, number>()
+    for (const [key, needle] of this.#custom) {
+      const samples = needle.samples(page, engine)
+      if (samples.length === 0) continue
+      const { value } = samples.reduce((best, next) => (next.timeMs > best.timeMs ? next : best))
+      if (Number.isFinite(value)) values.set(key, value)
+    }
+    return values
+  }
+}
+
+/** vLLM's `lora_requests_info`: its value is a time, and each change of the adapters makes a series of its own. */
+function adaptersOf(samples: readonly Sample[]): AdapterLoad | undefined {
+  if (samples.length === 0) return undefined
+  const { labels } = samples.reduce((best, next) => (next.value > best.value ? next : best))
+  return {
+    running: namesOf(labelOf(labels, 'running_lora_adapters')),
+    waiting: namesOf(labelOf(labels, 'waiting_lora_adapters')),
+    max: countOf(labelOf(labels, 'max_lora')) ?? 0,
+  }
+}
+
+function namesOf(list: string | undefined): readonly string[] {
+  if (!list) return NOTHING
+  return list
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '')
+}
+
+function samplesOf(page: Buffer, needle: Needle | undefined, engine: string | undefined) {
+  return needle?.samples(page, engine) ?? []
+}
+
+function labelOfAny(labels: string, names: readonly string[]): string | undefined {
+  for (const name of names) {
+    const value = labelOf(labels, name)
+    if (value !== undefined) return value
+  }
+  return undefined
+}
+
+/** A count above 0 that a label or a sample states; undefined for none, and for Python's "None". */
+function countOf(stated: string | number | undefined): number | undefined {
+  return stated !== undefined && /^[1-9]\d{0,11}$/.test(String(stated)) ? Number(stated) : undefined
+}
+
+function sum(samples: readonly Sample[]): number {
+  return samples.reduce((total, { value }) => total + value, 0)
+}
+
+/** 0 without any. */
+function highest(samples: readonly Sample[]): number {
+  return samples.reduce((most, { value }) => Math.max(most, value), 0)
+}

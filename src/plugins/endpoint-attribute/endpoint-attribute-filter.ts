@@ -1,0 +1,73 @@
+import { type Static, Type } from 'typebox'
+import { definePlugin } from '../../framework/plugin.ts'
+import { ATTRIBUTE, attributeReader } from './attributes.ts'
+
+const Operator = Type.Union(
+  [
+    Type.Literal('LessThan'),
+    Type.Literal('LessThanOrEqual'),
+    Type.Literal('GreaterThan'),
+    Type.Literal('GreaterThanOrEqual'),
+    Type.Literal('Equal'),
+    Type.Literal('NotEqual'),
+  ],
+  { description: "How the endpoint's value must relate to `value`." },
+)
+
+/** Keeps endpoints of which a number that engines report is within a limit. */
+export const endpointAttributeFilter = definePlugin({
+  kind: 'filter',
+  type: 'endpoint-attribute-filter',
+  description: 'Keeps endpoints for which a metric of your choice is within a limit.',
+  params: Type.Object({
+    attribute: Type.String(ATTRIBUTE),
+    onMissing: Type.Union([Type.Literal('Pass'), Type.Literal('Fail')], {
+      default: 'Pass',
+      description: 'What happens to an endpoint without the attribute.',
+    }),
+    fallbackOnEmpty: Type.Boolean({
+      default: false,
+      description: 'True keeps all endpoints when none is within the limit.',
+    }),
+    algorithm: Type.Object(
+      {
+        type: Type.Literal('threshold', { description: 'Compares with one value.' }),
+        threshold: Type.Object(
+          { operator: Operator, value: Type.Number({ description: 'The limit.' }) },
+          { description: 'The comparison that an endpoint must pass.' },
+        ),
+      },
+      { description: 'What an endpoint must fulfil.' },
+    ),
+  }),
+  create: ({ attribute, onMissing, fallbackOnEmpty, algorithm }) => {
+    const read = attributeReader(attribute)
+    const { operator, value: limit } = algorithm.threshold
+    return {
+      filter(_request, endpoints) {
+        const left = endpoints.filter((endpoint) => {
+          const value = read(endpoint)
+          return value === undefined ? onMissing === 'Pass' : holds(value, operator, limit)
+        })
+        return left.length === 0 && fallbackOnEmpty ? endpoints : left
+      },
+    }
+  },
+})
+
+function holds(value: number, operator: Static<typeof Operator>, limit: number): boolean {
+  switch (operator) {
+    case 'LessThan':
+      return value < limit
+    case 'LessThanOrEqual':
+      return value <= limit
+    case 'GreaterThan':
+      return value > limit
+    case 'GreaterThanOrEqual':
+      return value >= limit
+    case 'Equal':
+      return value === limit
+    case 'NotEqual':
+      return value !== limit
+  }
+}

@@ -1,0 +1,226 @@
+import { type Static, Type } from 'typebox'
+import { PROMPT_TOKENS } from '../../framework/attributes.ts'
+import type { Endpoint } from '../../framework/endpoint.ts'
+import { definePlugin, type Observer, type Scorer } from '../../framework/plugin.ts'
+import type { InferenceRequest } from '../../framework/request.ts'
+import { answerTokensOf, promptTokensOf } from '../../framework/routing/request-load.ts'
+import {
+  COST_FINDING,
+  type CostFinding,
+  GHOST_INDEX,
+  IN_FLIGHT,
+  type InFlight,
+  PREFIX_MATCHER,
+  type PrefixMatch,
+  type PrefixMatcher,
+  type RoutedPrefixIndex,
+} from '../../framework/services.ts'
+import {
+  COST_TERMS,
+  type CostInputs,
+  type CostTerms,
+  costTerms,
+  scoresOf,
+  totalCosts,
+} from './cost-terms.ts'
+import { podScores } from './prefix-report.ts'
+
+const Params = Type.Object({
+  prefillTokensPerSecond: Type.Number({
+    exclusiveMinimum: 0,
+    default: 15_928,
+    description: 'Prompt tokens that one endpoint computes per second.',
+  }),
+  decodeSecondsPerSequence: Type.Number({
+    minimum: 0,
+    default: 3e-5,
+    description: 'What one more sequence adds to a decoding step, in seconds.',
+  }),
+  decodeSecondsPerContextToken: Type.Number({
+    minimum: 0,
+    default: 4.9e-8,
+    description: 'What one more token of context adds to a decoding step, in seconds.',
+  }),
+  stepSeconds: Type.Number({
+    minimum: 0,
+    default: 0.013,
+    description: 'A decoding step of an idle engine, in seconds.',
+  }),
+  othersWeight: Type.Number({
+    minimum: 0,
+    default: 0.3,
+    description:
+      'Weight of a second that others wait against one of this request; more favours the whole answer over its first token.',
+  }),
+  kvWeight: Type.Number({
+    minimum: 0,
+    default: 1,
+    description: 'Weight of the wait for KV memory that is missing.',
+  }),
+  homeWeight: Type.Number({
+    minimum: 0,
+    default: 1,
+    description: 'Weight of what a second copy of a prefix displaces.',
+  }),
+  kvRent: Type.Number({
+    minimum: 0,
+    default: 5,
+    description: 'Price of KV memory when all endpoints fill up; 0 is no price.',
+  }),
+  scaleSeconds: Type.Number({
+    exclusiveMinimum: 0,
+    default: 1,
+    description: 'Seconds more than the best at which an endpoint scores 0.5.',
+  }),
+})
+
+type Params = Static<typeof Params>
+
+/**
+ * Prefers the endpoint on which this request causes the least delay: to itself, to those that are served there, and to
+ * those whose cached prompts it would displace.
+ *
+ * The score is S / (S + C - min C) with C the sum of the terms of `cost-terms.ts` and S `scaleSeconds`: alone with
+ * max-score-picker it picks the least cost, among other scorers its weight trades against seconds.
+ */
+export const costScorer = definePlugin({
+  kind: 'scorer',
+  type: 'cost-scorer',
+  description: 'Prefers the endpoint on which this request causes the least delay, in seconds.',
+  params: Params,
+  inject: { inFlight: IN_FLIGHT, matcher: PREFIX_MATCHER, ghost: GHOST_INDEX },
+  needs: [PROMPT_TOKENS],
+  watchesResponses: true,
+  create: (params, services) => new CostScorer(params, services),
+})
+
+interface CostServices {
+  readonly inFlight: InFlight
+  readonly matcher: PrefixMatcher
+  readonly ghost: RoutedPrefixIndex
+}
+
+/** What was computed for the last request. */
+interface Scoring {
+  readonly request: InferenceRequest
+  readonly endpoints: readonly Endpoint[]
+  readonly match: PrefixMatch | undefined
+  readonly inputs: CostInputs
+  readonly terms: CostTerms
+  readonly totals: Float64Array
+}
+
+class CostScorer implements Scorer, Observer {
+  readonly #params: Params
+  readonly #services: CostServices
+  #last: Scoring | undefined
+  /** What there is to report of the last pick. */
+  #picked: { readonly finding: CostFinding; readonly match: PrefixMatch | undefined } | undefined
+
+  constructor(params: Params, services: CostServices) {
+    this.#params = params
+    this.#services = services
+  }
+
+  score(request: InferenceRequest, endpoints: readonly Endpoint[]): Float64Array {
+    const match = this.#services.matcher.find(request, endpoints)?.match
+    const inputs = this.#inputs(request, endpoints, match)
+    const terms = costTerms(inputs, this.#params)
+    const totals = totalCosts(terms)
+    this.#last = { request, endpoints, match, inputs, terms, totals }
+    this.#picked = undefined
+    return scoresOf(totals, this.#params.scaleSeconds)
+  }
+
+  terms(): CostTerms | undefined {
+    return this.#last?.terms
+  }
+
+  picked(request: InferenceRequest, endpoint: Endpoint): void {
+    const last = this.#last
+    this.#last = undefined
+    const at = last?.request === request ? last.endpoints.indexOf(endpoint) : -1
+    if (last && at >= 0) {
+      const finding = this.#find(last, at)
+      this.#picked = { finding, match: last.match }
+      request.attributes.set(COST_FINDING, finding)
+    }
+    const tokens = request.attributes.get(PROMPT_TOKENS)
+    if (tokens) this.#services.ghost.record(request, tokens, endpoint)
+  }
+
+  report(_request: InferenceRequest, endpoints: readonly Endpoint[]) {
+    const picked = this.#picked
+    this.#picked = undefined
+    const report = podScores(endpoints, picked?.match)
+    if (!picked) return report
+    const { endpoint, terms, total, runnerUp } = picked.finding
+    const cost = {
+      endpoint: endpoint.hostPort,
+      total: rounded(total),
+      ...Object.fromEntries(COST_TERMS.map((term) => [term, rounded(terms[term]!)])),
+      ...(runnerUp && {
+        runnerUp: runnerUp.endpoint.hostPort,
+        margin: rounded(runnerUp.total - total),
+      }),
+    }
+    return { ...report, fields: { ...report.fields, cost } }
+  }
+
+  #inputs(
+    request: InferenceRequest,
+    endpoints: readonly Endpoint[],
+    match: PrefixMatch | undefined,
+  ): CostInputs {
+    const { inFlight, ghost } = this.#services
+    const promptTokens = promptTokensOf(request)
+    const tokens = request.attributes.get(PROMPT_TOKENS)
+    const past = tokens && ghost.match(request, tokens, endpoints)
+    // Float64Array.from takes several times as long.
+    const each = (value: (endpoint: Endpoint, i: number) => number) => {
+      const values = new Float64Array(endpoints.length)
+      for (let i = 0; i < values.length; i++) values[i] = value(endpoints[i]!, i)
+      return values
+    }
+    const kvCapacity = each(({ metrics }) => (metrics?.kvBlocks ?? 0) * (metrics?.blockTokens ?? 0))
+    const tokensOf = (found: PrefixMatch | undefined) =>
+      each((_, i) => (found ? Math.min(promptTokens, found.blocks[i]! * found.blockTokens[i]!) : 0))
+    return {
+      promptTokens,
+      answerTokens: answerTokensOf(request, inFlight.meanOutputTokens),
+      matched: tokensOf(match),
+      owned: tokensOf(past),
+      queued: each((endpoint) => inFlight.queuedTokens(endpoint)),
+      requests: each((endpoint) => inFlight.requests(endpoint)),
+      context: each((endpoint) => inFlight.contextTokens(endpoint)),
+      kvUsed: each(({ metrics }, i) => (metrics?.kvCacheUsage ?? 0) * kvCapacity[i]!),
+      kvPending: each((endpoint) => inFlight.pendingKvTokens(endpoint)),
+      kvCapacity,
+    }
+  }
+
+  #find({ endpoints, inputs, terms, totals }: Scoring, at: number): CostFinding {
+    let second = -1
+    for (let i = 0; i < totals.length; i++) {
+      if (i !== at && (second < 0 || totals[i]! < totals[second]!)) second = i
+    }
+    const { prefillTokensPerSecond, stepSeconds } = this.#params
+    return {
+      endpoint: endpoints[at]!,
+      terms: Object.fromEntries(COST_TERMS.map((term) => [term, terms[term][at]!])),
+      total: totals[at]!,
+      runnerUp: second < 0 ? undefined : { endpoint: endpoints[second]!, total: totals[second]! },
+      promptTokens: inputs.promptTokens,
+      matchedTokens: inputs.matched[at]!,
+      knownTokens: Math.max(...inputs.owned, inputs.matched[at]!),
+      tokensBeforeFirst: inputs.queued[at]! + inputs.promptTokens - inputs.matched[at]!,
+      firstTokenSeconds: stepSeconds + terms.queue[at]! + terms.prefill[at]! + terms.kv[at]!,
+      prefillTokensPerSecond,
+    }
+  }
+}
+
+/** Microseconds are enough for people. */
+function rounded(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1e6
+}

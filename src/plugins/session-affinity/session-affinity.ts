@@ -1,0 +1,93 @@
+import { type Static, Type } from 'typebox'
+import type { Endpoint } from '../../framework/endpoint.ts'
+import type { Observer } from '../../framework/plugin.ts'
+import type { InferenceRequest } from '../../framework/request.ts'
+import type { Decision } from '../../framework/routing/decision.ts'
+import { CLOCK, ENDPOINTS, type Endpoints } from '../../framework/services.ts'
+import type { Services } from '../../framework/token.ts'
+import { EncodedEndpointHeader } from './encoded-endpoint-header.ts'
+import { SessionTable } from './session-table.ts'
+
+/** Params of both plugins. */
+export const SESSION_PARAMS = Type.Object({
+  strategy: Type.Union([Type.Literal('encoded_endpoint_header'), Type.Literal('session_id')], {
+    default: 'encoded_endpoint_header',
+    description:
+      'Who remembers: the client, which sends back a header of the response, or the picker, by an id that the client sends.',
+  }),
+  profileName: Type.String({
+    default: '',
+    description: 'Profile whose endpoint is remembered; the one that counts when empty.',
+  }),
+  headerName: Type.Optional(
+    Type.String({ minLength: 1, description: 'Older form of encodedEndpointHeaderConfig.header.' }),
+  ),
+  encodedEndpointHeaderConfig: Type.Object(
+    {
+      header: Type.String({
+        minLength: 1,
+        default: 'x-session-token',
+        description: 'Header of the response and of later requests that names the endpoint.',
+      }),
+    },
+    { default: {}, description: 'Of strategy encoded_endpoint_header.' },
+  ),
+  sessionIdConfig: Type.Object(
+    {
+      sources: Type.Array(
+        Type.Object({
+          header: Type.String({ minLength: 1, description: 'Request header with the id.' }),
+        }),
+        {
+          minItems: 1,
+          default: [{ header: 'x-session-id' }],
+          description: 'Where the id of a session stands; the first that is not empty counts.',
+        },
+      ),
+      evictionTtlSeconds: Type.Number({
+        exclusiveMinimum: 0,
+        default: 300,
+        description: 'A session that is not used for this long is forgotten.',
+      }),
+      evictionSweepSeconds: Type.Number({
+        exclusiveMinimum: 0,
+        default: 10,
+        description: 'How often forgotten sessions are taken out of memory.',
+      }),
+    },
+    { default: {}, description: 'Of strategy session_id.' },
+  ),
+})
+
+export const SESSION_SERVICES = { clock: CLOCK, endpoints: ENDPOINTS }
+
+/** Where a session's requests went before, and what it takes to know that. */
+export interface SessionAffinity extends Required<Pick<Observer, 'picked' | 'responseHeaders'>> {
+  /** The endpoint that the request's session is bound to; undefined without a session, or when it is not among these. */
+  bound(request: InferenceRequest, endpoints: readonly Endpoint[]): Endpoint | undefined
+}
+
+export function sessionAffinity(
+  params: Static<typeof SESSION_PARAMS>,
+  { clock, endpoints }: Services<typeof SESSION_SERVICES>,
+): SessionAffinity {
+  const { strategy, profileName, encodedEndpointHeaderConfig, sessionIdConfig } = params
+  const chosen: Chosen = (target, decision) => endpointOf(profileName, target, decision, endpoints)
+  return strategy === 'session_id'
+    ? new SessionTable(sessionIdConfig, chosen, clock)
+    : new EncodedEndpointHeader(params.headerName ?? encodedEndpointHeaderConfig.header, chosen)
+}
+
+/** The endpoint of a decision that is to be remembered; undefined when its profile did not run or picked none. */
+export type Chosen = (target: Endpoint, decision: Decision) => Endpoint | undefined
+
+function endpointOf(
+  profileName: string,
+  target: Endpoint,
+  decision: Decision,
+  endpoints: Endpoints,
+): Endpoint | undefined {
+  if (profileName === '') return target
+  const picked = decision.profiles.find(({ profile }) => profile === profileName)?.picked[0]
+  return endpoints.list().find(({ hostPort }) => hostPort === picked)
+}

@@ -1,0 +1,133 @@
+import { buildGeneration, type GenerationSpec } from '../../../src/framework/build.ts'
+import { Container } from '../../../src/framework/container.ts'
+import type { Endpoint } from '../../../src/framework/endpoint.ts'
+import type { AnyPlugin, Usage } from '../../../src/framework/plugin.ts'
+import { seededRandom } from '../../../src/framework/random.ts'
+import { DecisionLog } from '../../../src/framework/routing/decision.ts'
+import { Director } from '../../../src/framework/routing/director.ts'
+import { InFlightLedger } from '../../../src/framework/routing/in-flight.ts'
+import { RequestLog, type RequestLogMode } from '../../../src/framework/routing/request-log.ts'
+import {
+  type EndpointListener,
+  IN_FLIGHT,
+  LOGGER,
+  METRICS,
+  type ParsedRequest,
+  RANDOM,
+} from '../../../src/framework/services.ts'
+import { endpoint, paramsOf } from '../../../src/framework/testing.ts'
+import { singleProfileHandler } from '../../../src/plugins/handlers/single-profile-handler.ts'
+import { maxScorePicker } from '../../../src/plugins/pickers/max-score-picker.ts'
+import { activeRequestScorer } from '../../../src/plugins/scorers/active-request-scorer.ts'
+import { createLogger } from '../../../src/telemetry/logger.ts'
+import { PrometheusMetrics } from '../../../src/telemetry/metrics.ts'
+
+const never = new AbortController().signal
+
+export interface Setup {
+  readonly plugins?: readonly AnyPlugin[]
+  readonly endpoints?: readonly Endpoint[]
+  readonly log?: RequestLogMode
+  readonly requestTimeoutMs?: number
+  readonly serves?: (model: string) => boolean | Promise<boolean>
+  readonly parsed?: Partial<ParsedRequest>
+  readonly responses?: 'auto' | 'always' | 'never'
+  /** What the engine's answers say at their end. */
+  readonly usage?: Usage
+}
+
+/** A director over real framework parts; endpoints, clock and the wire format are the test's. */
+export function setUp(setup: Setup = {}) {
+  const lines: Record<string, unknown>[] = []
+  const logger = createLogger({
+    format: 'json',
+    level: 'debug',
+    write: (line) => lines.push(JSON.parse(line)),
+    epochMs: () => 0,
+  })
+  const metrics = new PrometheusMetrics()
+  const inFlight = new InFlightLedger()
+  const listeners: EndpointListener[] = []
+  let endpoints = setup.endpoints ?? [endpoint({ name: 'a' }), endpoint({ name: 'b' })]
+  const plugins = setup.plugins ?? [activeRequestScorer]
+  const spec: GenerationSpec = {
+    plugins: [...plugins, maxScorePicker, singleProfileHandler].map((plugin) => ({
+      name: plugin.type,
+      plugin,
+      params: paramsOf(plugin),
+    })),
+    profiles: [
+      {
+        name: 'default',
+        filters: plugins.filter(({ kind }) => kind === 'filter').map(({ type }) => type),
+        scorers: plugins
+          .filter(({ kind }) => kind === 'scorer')
+          .map(({ type }) => ({ name: type, weight: 1 })),
+        picker: 'max-score-picker',
+      },
+    ],
+    handler: 'single-profile-handler',
+  }
+  const container = new Container()
+    .provide(LOGGER, {}, () => logger)
+    .provide(METRICS, {}, () => metrics)
+    .provide(RANDOM, {}, () => seededRandom(1))
+    .provide(IN_FLIGHT, {}, () => inFlight)
+  let nowMs = 0
+  const decisions = new DecisionLog(10)
+  const director = new Director(
+    {
+      clock: { nowMs: () => nowMs, epochMs: () => nowMs },
+      random: seededRandom(2),
+      metrics,
+      endpoints: {
+        list: () => endpoints,
+        listen(listener) {
+          listeners.push(listener)
+          return () => listeners.splice(listeners.indexOf(listener), 1)
+        },
+      },
+      models: { serves: setup.serves ?? (() => true), baseOf: () => undefined, isBase: () => true },
+      openAi: {
+        parse: () => ({
+          model: 'm',
+          prompt: { kind: 'text', texts: ['hello'] },
+          stream: false,
+          cacheSalt: undefined,
+          maxOutputTokens: undefined,
+          ...setup.parsed,
+        }),
+        addModel: (_body, model) => [Buffer.from(`${model} added`)],
+        rewriteModel: (_body, model) => [Buffer.from(`rewritten to ${model}`)],
+        usageScanner: () => ({ push() {}, usage: () => setup.usage }),
+      },
+      inFlight,
+      decisions,
+      requestLog: new RequestLog(logger, setup.log ?? 'on'),
+      observers: [],
+      refused() {},
+    },
+    { requestTimeoutMs: setup.requestTimeoutMs ?? 60_000, responses: setup.responses ?? 'auto' },
+    buildGeneration(1, spec, container, plugins, (plugin) => paramsOf(plugin)),
+  )
+  const route = (headers: Record<string, string> = {}, subset?: readonly string[]) =>
+    director.route(
+      { headers: new Map(Object.entries(headers)), body: [Buffer.from('{}')], subset },
+      never,
+    )
+  return {
+    director,
+    route,
+    inFlight,
+    decisions,
+    lines,
+    endpoints: () => endpoints,
+    remove(gone: Endpoint) {
+      endpoints = endpoints.filter((each) => each !== gone)
+      for (const listener of [...listeners]) listener.removed?.(gone)
+    },
+    advance(ms: number) {
+      nowMs += ms
+    },
+  }
+}
