@@ -7,6 +7,7 @@ import { Scraper, type ScraperOptions } from '../datalayer/scraper.ts'
 import type { Generation } from '../framework/build.ts'
 import { Container } from '../framework/container.ts'
 import { PluginProbe } from '../framework/instrument.ts'
+import { METRICS_SCRAPING } from '../framework/metrics-scraping.ts'
 import type { Observer } from '../framework/plugin.ts'
 import type { DecisionLog } from '../framework/routing/decision.ts'
 import { Director, type DirectorOptions } from '../framework/routing/director.ts'
@@ -171,6 +172,7 @@ export class Pool {
       .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
       .provide(GHOST_INDEX, {}, () => this.#ghost)
       .provide(PREFIX_MATCHER, {}, () => this.#matcher)
+      .provide(METRICS_SCRAPING, {}, () => this.#scraper)
     const reloads = (result: string) =>
       metrics.counter('epp_config_reloads_total', 'Changed configurations, by result.', { result })
     this.#reloads = { ok: reloads('ok'), failed: reloads('failed') }
@@ -247,6 +249,7 @@ export class Pool {
     }
     // What the new configuration's plugins do not ask for is as if the old one had never been.
     this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
+    this.#scraper.reset()
     const drained = this.director.swap(next)
     configureTokenizer(this.#tokenizer, config)
     this.#config = config

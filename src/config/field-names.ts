@@ -16,6 +16,7 @@ export interface FieldType {
 const METRICS = 'metrics are always scraped'
 const EVENTS = 'KV events are followed for every endpoint without it'
 const FORMATS = 'the OpenAI paths are read without it, other bodies pass through as they are'
+const DATA = 'metrics-data-source and core-metrics-extractor count wherever "plugins" has them'
 const LOAD = 'load in flight is counted without it'
 
 const TYPES: readonly (readonly [FieldType['kind'], string, string])[] = [
@@ -45,11 +46,7 @@ const TYPES: readonly (readonly [FieldType['kind'], string, string])[] = [
   ['other', 'inflight-load-producer', LOAD],
   ['other', 'endpoint-notification-source', EVENTS],
   ['other', 'k8s-notification-source', ''],
-  [
-    'other',
-    'metrics-data-source core-metrics-extractor multicluster-metrics-data-source multicluster-metrics-extractor',
-    METRICS,
-  ],
+  ['other', 'multicluster-metrics-data-source multicluster-metrics-extractor', METRICS],
   ['other', 'models-data-source models-data-extractor', '/v1/models is always asked'],
   ['other', 'file-discovery multicluster-file-discovery', 'give the file with --endpoints-file'],
   [
@@ -91,8 +88,8 @@ export const FIELD_GATES: readonly string[] = [
 
 /** Sections of the file that the field knows and that change nothing here, with what stands in for them. */
 export const FIELD_SECTIONS: Readonly<Record<string, string>> = {
-  dataLayer: 'endpoints and metrics sources are given by flags',
-  data: 'endpoints and metrics sources are given by flags',
+  dataLayer: DATA,
+  data: DATA,
   flowControl: 'requests are not queued here',
   requestHandler: FORMATS,
   saturationDetector: 'requests are not queued here',
@@ -151,6 +148,7 @@ const FIELD_PARAMS: Readonly<Record<string, readonly string[]>> = {
   'context-length-aware': ['reusableTokensProducerName'],
   'endpoint-attribute-scorer': ['producer'],
   'endpoint-attribute-filter': ['producer'],
+  'metrics-data-source': ['caCertPath', 'clientCertPath', 'clientKeyPath'],
   'utilization-filter': ['inFlightLoadProducerName'],
   'prefix-cache-affinity-filter': ['prefixMatchInfoProducerName', 'inFlightLoadProducerName'],
   'token-producer': [

@@ -1,6 +1,8 @@
 import type { AnyPlugin } from '../framework/plugin.ts'
 import { contextLengthAware } from './context-length/context-length-aware.ts'
 import { contextLengthAwareFilter } from './context-length/context-length-aware-filter.ts'
+import { coreMetricsExtractor } from './data/core-metrics-extractor.ts'
+import { metricsDataSource } from './data/metrics-data-source.ts'
 import { endpointAttributeFilter } from './endpoint-attribute/endpoint-attribute-filter.ts'
 import { endpointAttributeScorer } from './endpoint-attribute/endpoint-attribute-scorer.ts'
 import { byLabel } from './filters/by-label.ts'
@@ -68,4 +70,6 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   headerProfileHandler,
   tokenProducer,
   destinationEndpointServedVerifier,
+  metricsDataSource,
+  coreMetricsExtractor,
 ]
