@@ -4,10 +4,12 @@ import { EventSockets } from './app/event-sockets.ts'
 import type { KubernetesOptions } from './app/kubernetes.ts'
 import { type ConfigText, type PoolOptions, warnOf } from './app/pool.ts'
 import { type BaseConfig, Pools, type PoolsServices } from './app/pools.ts'
+import { endpointsFile } from './app/settings.ts'
 import { MAX_DOCUMENT_BYTES, readDocument } from './config/document.ts'
 import { FileWatch, readText } from './config/file-watch.ts'
 import { loadConfig } from './config/load.ts'
 import { ModuleLoader } from './config/module-loader.ts'
+import type { CheckedConfig } from './config/parse.ts'
 import { writeConfig } from './config/write-config.ts'
 import type { ScraperOptions } from './datalayer/scraper.ts'
 import { FileDiscovery } from './discovery/file-discovery.ts'
@@ -172,6 +174,12 @@ async function startParts(
   )
   onClose(() => pools.closeAll())
   readiness.set('configuration', true, `from ${base.text.source}`)
+  const unused = areEndpointsGiven(options) ? endpointsFile(base.config) : undefined
+  if (unused !== undefined) {
+    logger
+      .named('discovery')
+      .warn('file-discovery has no effect: flags say where the endpoints are', { path: unused })
+  }
 
   const kubernetes =
     options.kubernetes &&
@@ -179,7 +187,7 @@ async function startParts(
       await import('./app/kubernetes.ts')
     ).startKubernetes(options.kubernetes, { ...services, readiness, pools, sockets }, onClose))
   if (kubernetes === undefined) {
-    await startOwnPool(options, pools, services, onClose)
+    await startOwnPool(options, base.config, pools, services, onClose)
     readiness.set('endpoints', true, 'the first set of endpoints is known')
   }
   if (base.isFile) onClose(watchConfigFile(base.text, pools, load, services))
@@ -276,17 +284,26 @@ function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
   }
 }
 
-/** The one pool whose endpoints flags or a file name. */
+/** True when flags say where the endpoints are, so that no file of the configuration does. */
+function areEndpointsGiven({ kubernetes, endpoints, endpointsFile: file }: ServeOptions): boolean {
+  return kubernetes !== undefined || endpoints.length > 0 || file !== undefined
+}
+
+/** The one pool whose endpoints flags name, else a file of the configuration. */
 async function startOwnPool(
   options: ServeOptions,
+  config: CheckedConfig,
   pools: Pools,
   services: ProcessServices,
   onClose: (step: () => unknown) => void,
 ): Promise<void> {
   const pool = pools.add(undefined)
   pool.endpoints.replace('flags', parseEndpointFlags(options.endpoints))
-  if (options.endpointsFile !== undefined) {
-    const discovery = new FileDiscovery(options.endpointsFile, {
+  const isGiven = areEndpointsGiven(options)
+  const file = isGiven ? options.endpointsFile : endpointsFile(config)
+  if (!isGiven) pool.configuredEndpoints = { file }
+  if (file !== undefined) {
+    const discovery = new FileDiscovery(file, {
       ...services,
       sink: pool.endpoints,
       readText: (path) => readText(path, MAX_DOCUMENT_BYTES),

@@ -1,11 +1,14 @@
-// What the prefix and cost scorers take of one pick: scoring, the reservation of load, and what the indexes learn of it.
+// What the prefix and cost scorers take of one pick: scoring, the reservation of load, and what the indexes learn of it; and
+// what it takes to count whether scorers matter.
 //
 //   npm run bench -- pick [--picks 1500]
 //
-// Prompts of 500 and 8,000 tokens, the first half of which all requests share; 50 requests are in flight. The table goes to
+// Prompts of 500 and 8,000 tokens, the first half of which all requests share; 50 requests are in flight. The tables go to
 // stdout.
 import { parseArgs } from 'node:util'
+import { seededRandom } from '../../src/framework/random.ts'
 import { InFlightLedger, type Reservation } from '../../src/framework/routing/in-flight.ts'
+import { Influence } from '../../src/framework/routing/influence.ts'
 import { loadOf } from '../../src/framework/routing/request-load.ts'
 import { paramsOf, request } from '../../src/framework/testing.ts'
 import { ChainHasher } from '../../src/kvcache/hashing/chain-hash.ts'
@@ -14,6 +17,8 @@ import { KvPrefixMatcher } from '../../src/kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../../src/kvcache/routed-prefix-index.ts'
 import { costScorer } from '../../src/plugins/scorers/cost-scorer.ts'
 import { precisePrefixCacheScorer } from '../../src/plugins/scorers/precise-prefix-cache-scorer.ts'
+import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
+import { createNotices } from '../../src/telemetry/notices.ts'
 import { createKvCache } from '../../test/kvcache/fakes.ts'
 
 const { values } = parseArgs({ options: { picks: { type: 'string', default: '1500' } } })
@@ -84,6 +89,36 @@ function measure(endpointCount: number, promptTokens: number): readonly [string,
   return results
 }
 
+const SCORERS = 4
+const ROUNDS = 200_000
+
+/** Microseconds per request of counting the influence of four scorers. */
+function measureInfluence(endpointCount: number): number {
+  const random = seededRandom(1)
+  const metrics = new PrometheusMetrics()
+  const notices = createNotices(Date.now)
+  const scorers = Array.from({ length: SCORERS }, (_, i) => {
+    const of = { profile: 'p', scorer: `s${i}`, weight: i + 1, differsWhen: undefined }
+    const scores = Float64Array.from({ length: endpointCount }, () => random.next())
+    const trace = { name: of.scorer, weight: of.weight, scores }
+    return { influence: new Influence(of, metrics, notices), trace }
+  })
+  const totals = new Float64Array(endpointCount)
+  for (const { trace } of scorers) {
+    for (let e = 0; e < endpointCount; e++) totals[e]! += trace.weight * trace.scores[e]!
+  }
+  const winner = totals.indexOf(totals.reduce((a, b) => Math.max(a, b)))
+  const run = (rounds: number) => {
+    const startMs = performance.now()
+    for (let i = 0; i < rounds; i++) {
+      for (const { influence, trace } of scorers) influence.count(trace, totals, winner)
+    }
+    return ((performance.now() - startMs) / rounds) * 1000
+  }
+  run(ROUNDS / 10)
+  return run(ROUNDS)
+}
+
 console.log('| scorer | endpoints | prompt tokens | µs per pick |')
 console.log('|---|---|---|---|')
 for (const endpoints of [8, 64, 256]) {
@@ -92,4 +127,10 @@ for (const endpoints of [8, 64, 256]) {
       console.log(`| ${name} | ${endpoints} | ${tokens} | ${us.toFixed(0)} |`)
     }
   }
+}
+
+console.log('\n| influence of 4 scorers, endpoints | µs per request |')
+console.log('|---|---|')
+for (const endpoints of [8, 64, 256]) {
+  console.log(`| ${endpoints} | ${measureInfluence(endpoints).toFixed(2)} |`)
 }

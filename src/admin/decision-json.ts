@@ -11,7 +11,11 @@ function profileJson(trace: ProfileTrace) {
   return {
     profile: trace.profile,
     filters: trace.filters,
-    scorers: scorers.map(({ name, weight }) => ({ name, weight })),
+    scorers: scorers.map(({ name, weight, error }) => ({
+      name,
+      weight,
+      ...(error !== undefined && { error }),
+    })),
     endpoints: endpoints.map((endpoint, i) => ({
       endpoint,
       scores: Object.fromEntries(

@@ -12,14 +12,22 @@ export interface EventConsumer {
   readonly intake: EventIntake
 }
 
-/** Opens the sockets for KV events that flags or configurations ask for: one bound for all pools, dialled ones per pool. */
+/** The sockets that one pool has. */
+interface Open {
+  bind?: { readonly address: string; readonly leave: () => void }
+  dial?: { readonly port: number; readonly hangUp: () => void }
+  replayPort?: number
+}
+
+/** Opens the sockets for KV events that flags or configurations ask for: bound ones for all pools, dialled ones per pool. */
 export class EventSockets {
   readonly #zmq: ZmqIntake
   readonly #shared = new SharedIntake()
   readonly #flags: EventPorts
   readonly #logger: Logger
-  readonly #leave = new Map<EventConsumer, (() => void)[]>()
-  #bound: string | undefined
+  readonly #open = new Map<EventConsumer, Open>()
+  /** Pools that have left; a change for one of them may still be waiting. */
+  readonly #gone = new WeakSet<EventConsumer>()
   #last: Promise<void> = Promise.resolve()
 
   constructor(services: { readonly logger: Logger; readonly notices: Notices }, flags: EventPorts) {
@@ -34,49 +42,87 @@ export class EventSockets {
   }
 
   /**
-   * Opens what the pool's configuration asks for and is not open. What is open stays open until the pool leaves.
+   * Opens what the pool's configuration asks for, and closes what it asked for before and does not now. All stays as it is
+   * for a configuration that uses no events: another one may use them again.
    *
-   * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound
+   * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound; all stays as it is
    */
   configure(pool: EventConsumer, config: CheckedConfig): Promise<void> {
-    const done = this.#last.then(() => this.#open(pool, eventPorts(this.#flags, config)))
+    const done = this.#last.then(() => this.#change(pool, eventPorts(this.#flags, config)))
     this.#last = done.catch(() => {})
     return done
   }
 
   /** Closes the sockets that only this pool needs. */
   remove(pool: EventConsumer): void {
-    for (const leave of this.#leave.get(pool) ?? []) leave()
-    this.#leave.delete(pool)
+    this.#gone.add(pool)
+    const open = this.#open.get(pool)
+    if (open === undefined) return
+    this.#open.delete(pool)
+    open.bind?.leave()
+    open.dial?.hangUp()
+    this.#unbind(open.bind?.address)
   }
 
   close(): Promise<void> {
     return this.#zmq.close()
   }
 
-  async #open(pool: EventConsumer, { bind, dialPort, replayPort }: EventPorts): Promise<void> {
-    if (bind === undefined && dialPort === undefined) return
-    if (bind !== undefined) await this.#bind(bind)
-    if (this.#leave.has(pool)) return
-    const leave: (() => void)[] = []
-    if (bind !== undefined) leave.push(this.#shared.add(pool.intake))
-    if (dialPort !== undefined) leave.push(this.#zmq.dial(dialPort, pool.endpoints, pool.intake))
-    this.#leave.set(pool, leave)
-    if (replayPort === undefined) return
-    const replay: Replay = (...question) => this.#zmq.replay(...question)
-    pool.intake.recoverFrom({ replay, port: replayPort })
+  async #change(pool: EventConsumer, ports: EventPorts): Promise<void> {
+    const { bind, dialPort } = ports
+    if (this.#gone.has(pool) || (bind === undefined && dialPort === undefined)) return
+    if (bind !== undefined && !this.#zmq.isBound(bind)) await this.#zmq.bind(bind, this.#shared)
+    if (this.#gone.has(pool)) {
+      this.#unbind(bind)
+      return
+    }
+    const open = this.#open.get(pool) ?? {}
+    this.#open.set(pool, open)
+    this.#setBind(pool, open, bind)
+    this.#setDial(pool, open, dialPort)
+    this.#setReplay(pool, open, ports.replayPort)
   }
 
-  async #bind(address: string): Promise<void> {
-    if (this.#bound === undefined) {
-      await this.#zmq.bind(address, this.#shared)
-      this.#bound = address
-    } else if (this.#bound !== address) {
-      this.#logger.warnOnce(
-        `bound ${address}`,
-        'KV events come in on the address bound first; restart to change it',
-        { bound: this.#bound, asked: address },
-      )
+  #setBind(pool: EventConsumer, open: Open, address: string | undefined): void {
+    const old = open.bind
+    if (old?.address === address) return
+    if (address === undefined) delete open.bind
+    else open.bind = { address, leave: this.#shared.add(pool.intake) }
+    if (old === undefined) return
+    if (address === undefined) old.leave()
+    this.#unbind(old.address)
+    pool.intake.forgetSource('bound')
+    this.#logger.info('The address for KV events has changed', { before: old.address, address })
+  }
+
+  #setDial(pool: EventConsumer, open: Open, port: number | undefined): void {
+    const old = open.dial
+    if (old?.port === port) return
+    old?.hangUp()
+    delete open.dial
+    if (old !== undefined) {
+      pool.intake.forgetSource('dialled')
+      this.#logger.info('The port at which KV events are dialled has changed', {
+        before: old.port,
+        port,
+      })
     }
+    if (port === undefined) return
+    open.dial = { port, hangUp: this.#zmq.dial(port, pool.endpoints, pool.intake) }
+  }
+
+  #setReplay(pool: EventConsumer, open: Open, port: number | undefined): void {
+    if (open.replayPort === port) return
+    const replay: Replay = (...question) => this.#zmq.replay(...question)
+    if (port === undefined) delete open.replayPort
+    else open.replayPort = port
+    pool.intake.recoverFrom(port === undefined ? undefined : { replay, port })
+  }
+
+  /** Closes a bound socket that no pool wants any more. */
+  #unbind(address: string | undefined): void {
+    if (address === undefined) return
+    for (const { bind } of this.#open.values()) if (bind?.address === address) return
+    this.#zmq.unbind(address)
   }
 }

@@ -47,7 +47,7 @@ import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
 import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 import type { EventSockets } from './event-sockets.ts'
-import { beatMs, configureTokenizer, generationOf, indexBytes } from './settings.ts'
+import { beatMs, configureTokenizer, endpointsFile, generationOf, indexBytes } from './settings.ts'
 
 const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
 /** A ghost index remembers this many times what an engine's cache can hold, up to a number of blocks. */
@@ -92,6 +92,8 @@ export class Pool {
   readonly director: Director
   /** Service by which gateways call the picker of this pool; undefined when nothing says. */
   pickerService: string | undefined
+  /** The endpoints file that the configuration named at the start, where it is the configuration that says. */
+  configuredEndpoints: { readonly file: string | undefined } | undefined
   readonly #services: PoolServices
   readonly #models: ModelDirectory
   readonly #scraper: Scraper
@@ -103,6 +105,7 @@ export class Pool {
   readonly #inFlight = new InFlightLedger()
   readonly #container: Container
   readonly #logger: Logger
+  readonly #field: FieldMetrics
   readonly #reloads: Readonly<Record<'ok' | 'failed', Counter>>
   #config: CheckedConfig
   #text: ConfigText
@@ -186,10 +189,11 @@ export class Pool {
     }
     const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL
     const field = new FieldMetrics(metrics, endpoints, poolName, config.metricsCompat)
+    this.#field = field
     const observe = (name: string, plugin: Observer) => ({
       name,
       plugin,
-      probe: new PluginProbe('observer', name, name, metrics, services.logger),
+      probe: new PluginProbe({ kind: 'observer', type: name, name }, services),
     })
     this.director = new Director(
       {
@@ -252,24 +256,32 @@ export class Pool {
     this.#scraper.reset()
     const drained = this.director.swap(next)
     configureTokenizer(this.#tokenizer, config)
+    void this.#tokenizer.prepare()
+    this.#cache.limitMemory(indexBytes(config))
+    this.#field.setCompat(config.metricsCompat)
     this.#config = config
     this.#text = text
     this.#lastReload = { at: this.#now(), source: text.source, result: 'ok' }
     this.#reloads.ok.inc()
     this.#services.notices.set('configuration', undefined)
+    const needsRestart = this.#needsRestart()
     this.#logger.info('Configuration taken over', {
       ...this.#named(),
       generation: next.id,
       source: text.source,
+      ...(needsRestart.length > 0 && { needsRestart }),
     })
     warnOf(this.#services.logger, config.warnings)
     this.#startBeat()
     void drained.then((replaced) => this.#dispose(replaced))
-    this.#services.sockets.configure(this, config).catch((error: unknown) => {
-      const problem = messageOf(error)
-      this.#logger.error('KV events cannot come in', { ...this.#named(), problem })
-      this.#services.notices.set('kv-events-socket', problem)
-    })
+    this.#services.sockets.configure(this, config).then(
+      () => this.#services.notices.set('kv-events-socket', undefined),
+      (error: unknown) => {
+        const problem = messageOf(error)
+        this.#logger.error('KV events cannot come in', { ...this.#named(), problem })
+        this.#services.notices.set('kv-events-socket', problem)
+      },
+    )
   }
 
   /** Says that a changed configuration is not in force. */
@@ -298,6 +310,7 @@ export class Pool {
       source: this.#text.source,
       lastReload: this.#lastReload,
       warnings: this.#config.warnings,
+      needsRestart: this.#needsRestart(),
       text: this.#text.text,
     }
   }
@@ -333,7 +346,7 @@ export class Pool {
     clearInterval(this.#beat)
     const { generation } = this.director
     this.director[Symbol.dispose]()
-    await generation[Symbol.asyncDispose]()
+    await this.#dispose(generation)
     this.#services.sockets.remove(this)
     await this.#stopServices()
   }
@@ -351,7 +364,7 @@ export class Pool {
     try {
       await old[Symbol.asyncDispose]()
     } catch (error) {
-      this.#logger.error('A plugin of the replaced configuration failed to close', {
+      this.#logger.error('A plugin failed to close', {
         problem: messageOf(error),
       })
     }
@@ -370,6 +383,28 @@ export class Pool {
     this.#beat.unref()
   }
 
+  /** What the configuration says and only a restart can do. */
+  #needsRestart(): readonly string[] {
+    const needs: string[] = []
+    const maxBytes = indexBytes(this.#config)
+    const { memoryBytes } = this.#cache
+    if (memoryBytes > maxBytes) {
+      needs.push(
+        `maxMemoryMiB: the prefix index has ${mebibytes(memoryBytes)} MiB, more than the ${mebibytes(maxBytes)} MiB that it may have; it takes no new blocks until engines have removed enough, or a restart begins anew`,
+      )
+    }
+    const file = endpointsFile(this.#config)
+    if (this.configuredEndpoints !== undefined && this.configuredEndpoints.file !== file) {
+      needs.push(
+        `file-discovery: endpoints come from ${this.configuredEndpoints.file ?? 'no file'} as at the start, not from ${file ?? 'no file'}`,
+      )
+    }
+    if (this.#field.hasStale) {
+      needs.push("metrics.compat: llm-d's counters stay on the page as they were")
+    }
+    return needs
+  }
+
   #named(): { readonly pool?: string } {
     return this.name === undefined ? {} : { pool: this.name }
   }
@@ -382,6 +417,10 @@ export class Pool {
 /** Logs the warnings of a configuration, one line each. */
 export function warnOf(logger: Logger, warnings: readonly Problem[]): void {
   for (const problem of warnings) logger.named('config').warn(problemLine(problem))
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 1024 / 1024)
 }
 
 export function messageOf(error: unknown): string {

@@ -1,14 +1,11 @@
 import { type CheckedConfig, defaultParams } from '../config/parse.ts'
-import type { Generation } from '../framework/build.ts'
+import type { Generation, PluginSpec } from '../framework/build.ts'
 import { buildGeneration } from '../framework/build.ts'
 import type { Container } from '../framework/container.ts'
 import { durationMs } from '../framework/duration.ts'
 import { DEFAULT_KV_EVENTS_PORT } from '../kvcache/events/zmq-intake.ts'
+import { type TrackedParams, tokenProcessorOf } from '../plugins/data/tracked-params.ts'
 import { builtinPlugins } from '../plugins/index.ts'
-import {
-  type PrecisePrefixCacheParams,
-  tokenProcessorOf,
-} from '../plugins/scorers/precise-prefix-cache-scorer.ts'
 import type { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 
 /** Where KV events come in: an address that engines connect to, a port at which every endpoint is dialled, or neither. */
@@ -19,9 +16,8 @@ export interface EventPorts {
   readonly replayPort?: number | undefined
 }
 
-const PRECISE = 'precise-prefix-cache-scorer'
-/** Plugins that want to know what engines hold. */
-const EVENT_USERS: readonly string[] = [PRECISE, 'cost-scorer']
+/** Plugins that describe the index of what engines hold, those first whose words count. */
+const TRACKED: readonly string[] = ['precise-prefix-cache-producer', 'precise-prefix-cache-scorer']
 const DEFAULT_BIND = `tcp://*:${DEFAULT_KV_EVENTS_PORT}`
 const DEFAULT_BEAT_MS = 60_000
 const MIN_BEAT_MS = 10
@@ -38,8 +34,28 @@ function paramsOf<T>(config: CheckedConfig, type: string): T | undefined {
   return config.spec.plugins.find(({ plugin }) => plugin.type === type)?.params as T | undefined
 }
 
+/** What the configuration says of the index of what engines hold; undefined when it says nothing. */
+function trackedParams(config: CheckedConfig): TrackedParams | undefined {
+  for (const type of TRACKED) {
+    const params = paramsOf<TrackedParams>(config, type)
+    if (params !== undefined) return params
+  }
+  return undefined
+}
+
+/** True for a plugin that wants to know what engines hold. */
+function usesEvents({ plugin: { type }, params }: PluginSpec): boolean {
+  if (type === 'prefix-cache-scorer') return (params as { source: string }).source === 'tracked'
+  return TRACKED.includes(type) || type === 'cost-scorer'
+}
+
+/** The file from which the configuration takes its endpoints; undefined when it names none. */
+export function endpointsFile(config: CheckedConfig): string | undefined {
+  return paramsOf<{ path: string }>(config, 'file-discovery')?.path
+}
+
 export function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedConfig): void {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const precise = trackedParams(config)
   const producer = paramsOf<{ modelName?: string; vllm?: { url: string } }>(
     config,
     'token-producer',
@@ -53,28 +69,29 @@ export function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedCo
 
 /** Bytes that the index of tracked blocks may take. */
 export function indexBytes(config: CheckedConfig): number {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const precise = trackedParams(config)
   return (precise?.indexerConfig?.kvBlockIndexConfig?.maxMemoryMiB ?? DEFAULT_INDEX_MIB) * MEBIBYTE
 }
 
-/** Flags first, then the precise scorer's params; with a scorer that uses events and nothing said, the default port is bound. */
+/** Flags first, then what the params say; with a plugin that uses events and nothing said, the default port is bound. */
 export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const precise = trackedParams(config)
   const events = precise?.kvEventsConfig
-  const replayPort = flags.replayPort ?? events?.podDiscoveryConfig?.replaySocketPort
+  const discovery = events?.podDiscoveryConfig
+  const replayPort = flags.replayPort ?? (discovery?.replaySocketPort || undefined)
   if (flags.bind !== undefined || flags.dialPort !== undefined) return { ...flags, replayPort }
-  if (!config.spec.plugins.some(({ plugin }) => EVENT_USERS.includes(plugin.type))) return {}
+  if (!config.spec.plugins.some(usesEvents)) return {}
   const dial = events?.discoverPods === true
   return {
-    bind: events?.zmqEndpoint ?? (dial ? undefined : DEFAULT_BIND),
-    dialPort: dial ? (events?.podDiscoveryConfig?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
+    bind: events?.zmqEndpoint || (dial ? undefined : DEFAULT_BIND),
+    dialPort: dial ? (discovery?.socketPort ?? DEFAULT_KV_EVENTS_PORT) : undefined,
     replayPort,
   }
 }
 
-/** Time between two `metrics beat` lines; undefined without a precise scorer, or when it turns them off. */
+/** Time between two `metrics beat` lines; undefined where nothing describes the index, or it turns them off. */
 export function beatMs(config: CheckedConfig): number | undefined {
-  const precise = paramsOf<PrecisePrefixCacheParams>(config, PRECISE)
+  const precise = trackedParams(config)
   const index = precise?.indexerConfig?.kvBlockIndexConfig
   if (!precise || index?.enableMetrics === false) return undefined
   const interval = index?.metricsLoggingInterval

@@ -2,10 +2,11 @@ import { readDocument, readDocuments, type YamlDocument } from '../config/docume
 import { loadConfig } from '../config/load.ts'
 import { ModuleLoader } from '../config/module-loader.ts'
 import type { CheckedConfig } from '../config/parse.ts'
-import { type Path, type Place, type Problem, problemsOf } from '../config/problem.ts'
+import { type Path, type Place, type Problem, pathText, problemsOf } from '../config/problem.ts'
 import type { Fields, Manifest } from '../discovery/kubernetes/manifests/manifest.ts'
 import type { ProfileSource } from '../discovery/kubernetes/manifests/pool.ts'
 import { builtinPlugins } from '../plugins/index.ts'
+import { engineTableFaults } from './check-engine-tables.ts'
 import type { InputText } from './check-inputs.ts'
 
 /** A configuration that was found, with what it says when it is valid. */
@@ -90,7 +91,13 @@ async function checkConfig(text: string, file: string, strict: boolean) {
   try {
     const modules = new ModuleLoader(builtinPlugins)
     const checked = await loadConfig(text, file, builtinPlugins, modules, { strict })
-    return { checked, found: checked.warnings }
+    const faults = engineTableFaults(checked).map(({ path, message }) => ({
+      ...problem('error', file, message),
+      ...readDocument(text).place(path, 'value'),
+      path: pathText(path),
+    }))
+    const found = [...checked.warnings, ...faults]
+    return { checked: faults.length > 0 ? undefined : checked, found }
   } catch (error) {
     const found = problemsOf(error)
     if (found.length === 0) throw error

@@ -1,8 +1,10 @@
 import { styleText } from 'node:util'
 import type { Command } from 'commander'
+import { commentedText } from '../config/commented-yaml.ts'
 import { readDocument } from '../config/document.ts'
-import { effectiveConfig } from '../config/effective.ts'
+import { effectiveConfig, type PlaceText } from '../config/effective.ts'
 import { nearest } from '../config/near.ts'
+import type { CheckedConfig } from '../config/parse.ts'
 import { parseConfig } from '../config/parse.ts'
 import { type Problem, pathText, problemLine } from '../config/problem.ts'
 import { KubeClient } from '../discovery/kubernetes/client.ts'
@@ -65,7 +67,7 @@ export function addCheckCommand(program: Command): void {
     .option('--pool-name <name>', 'with --cluster: a pool that must be there')
     .option('--pool-namespace <namespace>', 'with --cluster: where the pool is')
     .option('--kubeconfig <file>', 'with --cluster: how the API server is reached')
-    .option('--effective', 'print the configuration in force, with every default')
+    .option('--effective', 'print the configuration in force, and where each value is from')
     .option('--strict', 'warnings are errors')
     .option('--json', 'problems as JSON, for editors and CI')
     .addHelpText('after', EXAMPLE)
@@ -173,25 +175,36 @@ function seen({ objects, report, configs }: Checked): string {
 
 /** The configurations in force: those given, and those of pools that none of them speaks of. */
 function effective({ configs, report }: Checked): string {
-  const given = configs.flatMap(({ manifest, checked }) =>
-    checked === undefined ? [] : `# ${manifest.file}\n${effectiveConfig(checked)}`,
-  )
+  const given = configs.flatMap(({ manifest, checked }) => {
+    if (checked === undefined) return []
+    const { file, place } = manifest
+    return inForce(file, checked, (path) => `${file}:${place(path, 'value').line}`)
+  })
   const pools = report.pools
     .filter(({ profiles }) => profiles.length === 0)
     .map((plan) => {
-      const { title, config } = configOf(plan)
-      const checked = parseConfig(JSON.stringify(config), title, builtinPlugins)
       const { namespace, name } = plan.object
-      return `# InferencePool ${namespace}/${name}: ${title}\n${effectiveConfig(checked)}`
+      const { title, origin, config } = configOf(plan)
+      const checked = parseConfig(JSON.stringify(config), title, builtinPlugins)
+      return inForce(`InferencePool ${namespace}/${name}: ${title}`, checked, () => origin)
     })
   return [...given, ...pools].join('---\n')
 }
 
+function inForce(title: string, checked: CheckedConfig, place: PlaceText): string {
+  const lines = effectiveConfig(checked, place, builtinPlugins)
+  const paint = (comment: string) => (process.stdout.isTTY ? styleText('dim', comment) : comment)
+  return `# ${title}\n${commentedText(lines, paint)}`
+}
+
 function configOf({ policy }: PoolPlan) {
   const made = policy && policyOf(policy.manifest.value)
-  return made === undefined || 'fault' in made
-    ? { title: 'no InferenceTrafficPolicy', config: DEFAULT_POOL_CONFIG }
-    : { title: made.source, config: made.config }
+  if (made === undefined || 'fault' in made) {
+    const title = 'no InferenceTrafficPolicy'
+    return { title, origin: 'default', config: DEFAULT_POOL_CONFIG }
+  }
+  const origin = made.source.replace('InferenceTrafficPolicy', 'policy')
+  return { title: made.source, origin, config: made.config }
 }
 
 function shown(problem: Problem): string {

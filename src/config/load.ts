@@ -17,9 +17,10 @@ export async function loadConfig(
   options: { readonly strict?: boolean } = {},
 ): Promise<CheckedConfig> {
   const { plugins, problems } = await modules.load(moduleNames(text), file)
-  return parseConfig(text, file, [...builtins, ...plugins], {
+  return parseConfig(text, file, builtins, {
     ...options,
     moduleProblems: problems,
+    modulePlugins: plugins,
   })
 }
 

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import module from 'node:module'
 import { extname, isAbsolute, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type AnyPlugin, definePlugin } from '../framework/plugin.ts'
 import { assertSchema } from './check.ts'
+import { moduleDigest } from './module-files.ts'
 import { suggestion } from './near.ts'
 import type { ModuleProblem } from './parse.ts'
 import { valueText } from './problem.ts'
@@ -23,8 +23,9 @@ const SCHEME = 'epp-module:'
  * Resolution for third-party modules, run by Node around its own.
  *
  * `endpoint-picker/*` leads to the running installation, wherever the module lies, so that tokens and attribute keys are
- * the same objects. A `.ts` file is an ES module even without a package.json beside it. It is source text because Node 20
- * runs hooks in a thread of their own, where nothing loads TypeScript.
+ * the same objects. A `.ts` file is an ES module even without a package.json beside it. What a file takes in by a relative
+ * path is of its version, the query of its address. It is source text because Node 20 runs hooks in a thread of their own,
+ * where nothing loads TypeScript.
  */
 const HOOK = `
 let entries = {}
@@ -45,12 +46,14 @@ export function resolve(specifier, context, next) {
   } else if (!ours.has(parentURL)) {
     return next(specifier, context)
   }
+  const version = /^\\.{1,2}\\//.test(specifier) ? new URL(parentURL).search : ''
   if (/^(\\.{0,2}\\/|file:).*\\.ts(\\?|$)/.test(specifier)) {
-    const url = new URL(specifier, parentURL).href
+    const url = new URL(specifier, parentURL).href + version
     return remember({ url, format: 'module', shortCircuit: true })
   }
+  const found = (result) => remember({ ...result, url: result.url + version })
   const result = next(specifier, { ...context, parentURL })
-  return result instanceof Promise ? result.then(remember) : remember(result)
+  return result instanceof Promise ? result.then(found) : found(result)
 }
 `
 
@@ -89,14 +92,33 @@ function installHook(): Promise<void> {
 interface Loaded {
   readonly plugins: readonly AnyPlugin[]
   readonly faults: readonly string[]
-  /** Of the file's content; undefined for a package. */
+  /** Of its code; undefined for a package. */
+  readonly digest: string | undefined
+  /** What of it was imported last; undefined when that failed. */
+  readonly exported: unknown
+  /** True when its code has changed and Node goes on with what it has: a CommonJS module. */
+  readonly isStale: boolean
+}
+
+/** One entry of a file's `modules`. */
+interface Wanted {
+  readonly name: string
+  /** Undefined for a package. */
+  readonly path: string | undefined
+  readonly key: string
   readonly digest: string | undefined
 }
 
-/** Loads third-party plugins, each module once in the life of the process. */
+/**
+ * Loads third-party plugins. A module is imported once, and again when its own code has changed: all modules of files then,
+ * so that what they share stays shared. Node keeps the old code in memory. A package's code is read once in the life of
+ * the process.
+ */
 export class ModuleLoader {
   readonly #builtins: readonly AnyPlugin[]
-  readonly #loaded = new Map<string, Loaded>()
+  readonly #loaded = new Map<string, Loaded & { readonly version: string }>()
+  /** Query of the addresses under which files are imported. */
+  #version = ''
 
   constructor(builtins: readonly AnyPlugin[]) {
     this.#builtins = builtins
@@ -110,78 +132,102 @@ export class ModuleLoader {
   async load(names: readonly string[], file: string): Promise<LoadedModules> {
     const plugins: AnyPlugin[] = []
     const problems: ModuleProblem[] = []
+    const wanted: { readonly index: number; readonly entry: Wanted }[] = []
     for (const [index, name] of names.entries()) {
+      const message = nameProblem(name, names.indexOf(name) !== index)
+      if (message !== undefined) problems.push({ index, severity: 'error', message })
+      else wanted.push({ index, entry: await wantedOf(name, file) })
+    }
+    this.#renew(wanted.map(({ entry }) => entry))
+    for (const { index, entry } of wanted) {
       const error = (message: string) => problems.push({ index, severity: 'error', message })
-      if (names.indexOf(name) !== index) {
-        error(`"${name}" is listed twice; remove one`)
-        continue
-      }
-      if (!/^(\.{0,2}\/|[@\w])/.test(name) || /^[a-z]+:/i.test(name)) {
-        error(`${valueText(name)} must be a path, such as "./my-scorer.ts", or a package name`)
-        continue
-      }
-      const { loaded, changed } = await this.#loadOnce(name, file)
+      const loaded = await this.#loadOnce(entry, file)
       for (const fault of loaded.faults) error(fault)
-      if (changed) {
+      if (loaded.isStale) {
         problems.push({
           index,
           severity: 'warning',
-          message: `"${name}" has changed since it was loaded; restart to run the new code`,
+          message: `"${entry.name}" has changed since it was loaded, and is a CommonJS module; restart to run the new code, or make it an ES module`,
         })
       }
       for (const plugin of loaded.plugins) {
         const clash = clashOf(plugin, [...this.#builtins, ...plugins])
         if (clash === undefined) plugins.push(plugin)
-        else error(`"${name}": the type "${clash}" exists already; choose another name`)
+        else error(`"${entry.name}": the type "${clash}" exists already; choose another name`)
       }
     }
     return { plugins, problems }
   }
 
-  async #loadOnce(name: string, file: string): Promise<{ loaded: Loaded; changed: boolean }> {
-    const isFile = name.startsWith('.') || isAbsolute(name)
-    const path = isFile ? resolve(file, '..', name) : undefined
-    const key = path ?? `${resolve(file, '..')}\0${name}`
-    const digest = path === undefined ? undefined : await digestOf(path)
+  /** Another version when the code of one that is loaded has changed. */
+  #renew(wanted: readonly Wanted[]): void {
+    const hasChanged = wanted.some(({ key, digest }) => {
+      const known = this.#loaded.get(key)
+      return known !== undefined && known.digest !== digest
+    })
+    if (!hasChanged) return
+    const digests = wanted.map(({ key, digest }) => `${key} ${digest}`).join('\n')
+    this.#version = `?${createHash('sha256').update(digests).digest('hex').slice(0, 16)}`
+  }
+
+  async #loadOnce(wanted: Wanted, file: string): Promise<Loaded> {
+    const { path, key, digest } = wanted
+    const version = path === undefined ? '' : this.#version
     const known = this.#loaded.get(key)
-    // A module that failed is tried again once its file is another.
-    if (known !== undefined && (known.faults.length === 0 || digest === known.digest)) {
-      return { loaded: known, changed: digest !== known.digest }
-    }
-    const loaded = await importModule(name, path, file, digest, known !== undefined)
-    this.#loaded.set(key, loaded)
-    return { loaded, changed: false }
+    if (known !== undefined && known.version === version && known.digest === digest) return known
+    const loaded = await importModule(wanted, file, version)
+    const isStale =
+      known?.exported !== undefined &&
+      known.exported === loaded.exported &&
+      (known.isStale || known.digest !== digest)
+    this.#loaded.set(key, { ...loaded, isStale, version })
+    return { ...loaded, isStale }
   }
 }
 
+/** Why a name cannot be one of a module. */
+function nameProblem(name: string, isSecond: boolean): string | undefined {
+  if (isSecond) return `"${name}" is listed twice; remove one`
+  if (!/^(\.{0,2}\/|[@\w])/.test(name) || /^[a-z]+:/i.test(name)) {
+    return `${valueText(name)} must be a path, such as "./my-scorer.ts", or a package name`
+  }
+  return undefined
+}
+
+async function wantedOf(name: string, file: string): Promise<Wanted> {
+  const isFile = name.startsWith('.') || isAbsolute(name)
+  if (!isFile) {
+    return { name, path: undefined, key: `${resolve(file, '..')}\0${name}`, digest: undefined }
+  }
+  const path = resolve(file, '..', name)
+  return { name, path, key: path, digest: await moduleDigest(path) }
+}
+
+/** @param version query of a file's address: Node remembers what an address gave, failures too */
 async function importModule(
-  name: string,
-  path: string | undefined,
+  { name, path, digest }: Wanted,
   file: string,
-  digest: string | undefined,
-  again: boolean,
-): Promise<Loaded> {
+  version: string,
+): Promise<Omit<Loaded, 'isStale'>> {
+  const failed = (fault: string) => ({ plugins: [], faults: [fault], digest, exported: undefined })
   if (path !== undefined && digest === undefined) {
-    return { plugins: [], faults: [`"${name}" cannot be read at ${path}`], digest }
+    return failed(`"${name}" cannot be read at ${path}`)
   }
   let exports: { default?: unknown }
   try {
     await installHook()
-    // Node remembers what an address gave, failures too: another try needs another address.
-    const query = again ? `?${digest}` : ''
-    const specifier = path === undefined ? name : `${pathToFileURL(path).href}${query}`
+    const specifier = path === undefined ? name : `${pathToFileURL(path).href}${version}`
     const request = JSON.stringify([specifier, pathToFileURL(resolve(file)).href])
     exports = (await import(`${SCHEME}${encodeURIComponent(request)}`)) as { default?: unknown }
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error)
     const reason = said.split('\n').slice(0, 2).join(' ')
     const hint = path === undefined && /\.[cm]?[jt]s$/.test(name) ? `; a file is "./${name}"` : ''
-    return { plugins: [], faults: [`"${name}" does not load: ${reason}${hint}`], digest }
+    return failed(`"${name}" does not load: ${reason}${hint}`)
   }
   const exported = exports.default
   if (exported === undefined) {
-    const fault = `"${name}" has no default export; write "export default definePlugin({ … })"`
-    return { plugins: [], faults: [fault], digest }
+    return failed(`"${name}" has no default export; write "export default definePlugin({ … })"`)
   }
   const plugins: AnyPlugin[] = []
   const faults: string[] = []
@@ -190,7 +236,7 @@ async function importModule(
     if (fault === undefined) plugins.push(complete(candidate))
     else faults.push(`"${name}": ${fault}`)
   }
-  return { plugins: faults.length === 0 ? plugins : [], faults, digest }
+  return { plugins: faults.length === 0 ? plugins : [], faults, digest, exported }
 }
 
 /** How a default export breaks the contract of a plugin; undefined when it keeps it. */
@@ -237,15 +283,4 @@ function complete(candidate: object): AnyPlugin {
 function clashOf(plugin: AnyPlugin, others: readonly AnyPlugin[]): string | undefined {
   const taken = new Set(others.flatMap(({ type, aliases }) => [type, ...aliases]))
   return [plugin.type, ...plugin.aliases].find((type) => taken.has(type))
-}
-
-/** Undefined when the file cannot be read. */
-async function digestOf(path: string): Promise<string | undefined> {
-  try {
-    return createHash('sha256')
-      .update(await readFile(path))
-      .digest('hex')
-  } catch {
-    return undefined
-  }
 }

@@ -1,8 +1,10 @@
 import type { GenerationSpec } from '../framework/build.ts'
 import type { AnyPlugin } from '../framework/plugin.ts'
 import { check } from './check.ts'
-import { ConfigCheck } from './config-check.ts'
+import { checkConfig } from './config-check.ts'
 import { readDocument } from './document.ts'
+import { lint } from './lint.ts'
+import type { LintProfile, Origin } from './lint-input.ts'
 import { type Problem, ProblemList } from './problem.ts'
 
 /** A checked configuration; frozen in depth, save for the plugins themselves. */
@@ -14,6 +16,10 @@ export interface CheckedConfig {
   readonly modules: readonly string[]
   /** True when llm-d's metric names are wanted besides ours. */
   readonly metricsCompat: boolean
+  /** Where each plugin of `spec` stands in the file, by its name. */
+  readonly origins: ReadonlyMap<string, Origin>
+  /** The profiles of `spec` as the file writes them. */
+  readonly profiles: readonly LintProfile[]
   readonly warnings: readonly Problem[]
 }
 
@@ -30,6 +36,8 @@ export interface ParseOptions {
   readonly strict?: boolean
   /** What went wrong when the file's modules were loaded. */
   readonly moduleProblems?: readonly ModuleProblem[]
+  /** The plugins of these modules. */
+  readonly modulePlugins?: readonly AnyPlugin[]
 }
 
 /**
@@ -54,13 +62,12 @@ export function parseConfig(
     if (severity === 'error') problems.error(['modules', index], message)
     else problems.warn(['modules', index], message)
   }
-  const { spec, tokenizers, modules, metricsCompat } = new ConfigCheck(
-    document.value,
-    plugins,
-    problems,
-  ).run()
+  const modules = options.modulePlugins ?? []
+  const { lint: read, ...content } = checkConfig(document.value, [...plugins, ...modules], problems)
+  const hasTokenizers = Object.keys(content.tokenizers).length > 0
+  lint(read, { standIns: plugins, modules, hasTokenizers }, problems)
   problems.throwIfAny()
-  return freeze({ spec, tokenizers, modules, metricsCompat, warnings: problems.list() })
+  return freeze({ ...content, profiles: read.profiles, warnings: problems.list() })
 }
 
 /** The parameters of a plugin that is configured without any. */

@@ -46,6 +46,8 @@ export class ProblemList {
   readonly #place: (path: Path, part: 'key' | 'value') => Place
   readonly #strict: boolean
   readonly #problems: Problem[] = []
+  /** Paths of what cannot work whether or not warnings count as errors. */
+  readonly #broken: string[] = []
 
   /** @param strict turns warnings into errors */
   constructor(file: string, place: (path: Path, part: 'key' | 'value') => Place, strict: boolean) {
@@ -55,6 +57,7 @@ export class ProblemList {
   }
 
   error(path: Path, message: string, part: 'key' | 'value' = 'value'): void {
+    this.#broken.push(pathText(path))
     this.#add('error', this.#place(path, part), path, message)
   }
 
@@ -65,6 +68,20 @@ export class ProblemList {
   /** An error of the text itself, which belongs to no value. */
   fault(place: Place, message: string): void {
     this.#add('error', place, [], message)
+  }
+
+  /** True when there is an error that is no strict warning. */
+  get hasErrors(): boolean {
+    return this.#broken.length > 0
+  }
+
+  /** True when there is such an error at the path or within. */
+  isBroken(path: Path): boolean {
+    const text = pathText(path)
+    return this.#broken.some(
+      (broken) =>
+        broken === text || (broken.startsWith(text) && /^[.[]/.test(broken.slice(text.length))),
+    )
   }
 
   line(path: Path): number {

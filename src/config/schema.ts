@@ -1,9 +1,14 @@
 import type { AnyPlugin } from '../framework/plugin.ts'
 import { type JsonSchema, strictObjects } from './check.ts'
-import { FIELD_TYPES, fieldParams } from './field-names.ts'
+import { oldParams } from './field/old-params.ts'
+import { fieldParams } from './field/params.ts'
+import { referenceParams } from './field/references.ts'
+import { FIELD_TYPES } from './field/types.ts'
 import { FILE_SHAPE } from './shape.ts'
 
 const INERT = 'Known in llm-d, without effect here.'
+const OLD = 'An older name.'
+const REFERENCE = 'Name of an entry of `plugins`.'
 
 interface ObjectSchema {
   readonly properties: Readonly<Record<string, JsonSchema>>
@@ -95,18 +100,24 @@ export function configSchema(plugins: readonly AnyPlugin[]): JsonSchema {
   }
 }
 
-/** The parameters of a plugin, with those of the field that it does not have: known, and without effect. */
+/** The parameters of a plugin, with those of the field that it has under another name, or not at all. */
 function parametersOf(plugin: AnyPlugin): JsonSchema {
   const schema = writable(strictObjects(plugin.params)) as MutableSchema
-  for (const path of fieldParams(plugin.type)) {
+  const { type } = plugin
+  const more = [
+    ...oldParams(type).map((path) => [path, OLD] as const),
+    ...referenceParams(type).map(({ param }) => [param, REFERENCE] as const),
+    ...fieldParams(type).map(({ path }) => [path, INERT] as const),
+  ]
+  for (const [path, description] of more) {
     let holder = schema
     const keys = path.split('.')
     for (const [depth, key] of keys.entries()) {
       holder.properties ??= {}
       const last = depth === keys.length - 1
       const found = (holder.properties[key] ??= last
-        ? { description: INERT }
-        : { type: 'object', description: INERT, properties: {}, additionalProperties: false })
+        ? { description }
+        : { type: 'object', description, properties: {}, additionalProperties: false })
       if (!last && found.properties === undefined) break
       holder = found
     }

@@ -18,6 +18,15 @@ const weight = Type.Number({
   minimum: 0,
   description: 'Factor of the score of a scorer; 1 when absent, 0 switches the scorer off.',
 })
+const onError = Type.Enum(['neutral', 'skip', 'fail'], {
+  description:
+    'What becomes of a request for which a filter or scorer fails: `fail` (the default) fails it, `skip` goes on without the plugin, `neutral` lets all endpoints pass or scores each 0.5.',
+})
+const timeBudgetMs = Type.Number({
+  exclusiveMinimum: 0,
+  description:
+    'Milliseconds that a call may take: over it is counted, and on average over it is said; a producer is given up after it.',
+})
 const quantity = Type.Union([Type.Number(), Type.String()])
 const band = {
   maxBytes: Type.Optional(quantity),
@@ -41,7 +50,7 @@ const dataLayer = Type.Object(
     crossReplicaSyncerPluginRef: Type.Optional(Type.String()),
     crossReplicaSyncInterval: Type.Optional(Type.String()),
   },
-  { description: 'Known in llm-d and GIE, without effect here.' },
+  { description: 'Sources and discovery of llm-d; those that are built in need not be named.' },
 )
 const detector = Type.Object(
   {
@@ -85,6 +94,8 @@ export const FILE_SHAPE = Type.Object({
         name: Type.Optional(name),
         type,
         parameters: Type.Optional(parameters),
+        onError: Type.Optional(onError),
+        timeBudgetMs: Type.Optional(timeBudgetMs),
       }),
       { description: 'The plugins that profiles may refer to.' },
     ),
@@ -103,6 +114,8 @@ export const FILE_SHAPE = Type.Object({
               type: Type.Optional(type),
               weight: Type.Optional(weight),
               parameters: Type.Optional(parameters),
+              onError: Type.Optional(onError),
+              timeBudgetMs: Type.Optional(timeBudgetMs),
             }),
             {
               description:
@@ -133,7 +146,7 @@ export const FILE_SHAPE = Type.Object({
   requestHandler: Type.Optional(
     Type.Object(
       { parsers: Type.Optional(Type.Array(ref('A parser.'))) },
-      { description: 'Known in llm-d and GIE, without effect here.' },
+      { description: 'Parsers of llm-d; openai-parser need not be named.' },
     ),
   ),
   saturationDetector: Type.Optional(detector),

@@ -2,7 +2,7 @@ import type { ServerCredentials, ServerInterceptor, ServiceDefinition } from '@g
 import { Server, ServerInterceptingCall, setLogger } from '@grpc/grpc-js'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Logger, Metrics, Router } from '../framework/services.ts'
-import { tendConnection } from './connections.ts'
+import { liftResetLimit, tendConnection } from './connections.ts'
 import type { TlsOptions } from './credentials.ts'
 import { serverCredentials } from './credentials.ts'
 import type { ExchangeLimits } from './exchanges.ts'
@@ -87,7 +87,7 @@ export async function startExtProcServer(
   )
 
   const processor = new Server({
-    interceptors: [processing(exchanges)],
+    interceptors: [(method, call) => processing(method, call)],
     'grpc.max_concurrent_streams': 100_000,
     // A buffered body comes in one message; room for what is around it.
     'grpc.max_receive_message_length': limits.maxBodyBytes + MEBIBYTE,
@@ -96,6 +96,7 @@ export async function startExtProcServer(
     'grpc.keepalive_timeout_ms': 20_000,
     'grpc.enable_channelz': 0,
   })
+  const processing = processingBy(exchanges, liftResetLimit(processor))
   processor.addService(processorService, {})
   processor.addService(healthService, healthHandlers(health, watches))
   const healthOnly = new Server({ 'grpc.enable_channelz': 0 })
@@ -149,10 +150,10 @@ function logThrough(logger: Logger): void {
 }
 
 /** Puts an exchange in the place of the handler for ext_proc's one method; other methods go on. */
-function processing(exchanges: Exchanges): ServerInterceptor {
+function processingBy(exchanges: Exchanges, isResetLimitLifted: boolean): ServerInterceptor {
   return (method, call) => {
     if (method.path !== PROCESS_PATH) return new ServerInterceptingCall(call)
-    tendConnection(call)
+    tendConnection(call, isResetLimitLifted)
     return new ProcessCall(call, exchanges)
   }
 }

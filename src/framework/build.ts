@@ -2,10 +2,13 @@ import type { AttributeKey } from './attributes.ts'
 import { Container } from './container.ts'
 import { SchedulerError } from './errors.ts'
 import { PluginProbe } from './instrument.ts'
+import { NoticeScope } from './notice-scope.ts'
+import { ON_ERROR, type OnError, onErrorProblem } from './on-error.ts'
 import type { AnyPlugin, Handler, Kind, Kinds, Observer, Producer } from './plugin.ts'
+import { Influence } from './routing/influence.ts'
 import { type Configured, Profile } from './routing/profile.ts'
-import { LOGGER, METRICS } from './services.ts'
-import { token } from './token.ts'
+import { LOGGER, METRICS, NOTICES } from './services.ts'
+import { type Inject, type Services, token } from './token.ts'
 
 /** One plugin with checked params, under the name by which profiles refer to it. */
 export interface PluginSpec {
@@ -13,6 +16,10 @@ export interface PluginSpec {
   readonly plugin: AnyPlugin
   /** Checked against the plugin's schema, defaults filled in. */
   readonly params: unknown
+  /** What becomes of a request for which it fails; the default of its kind when undefined. */
+  readonly onError?: OnError | undefined
+  /** Milliseconds that a call may take, above 0; undefined sets no limit. */
+  readonly timeBudgetMs?: number | undefined
 }
 
 /** One profile in terms of plugin names. */
@@ -47,16 +54,25 @@ export interface Generation extends AsyncDisposable {
   readonly producers: readonly ConfiguredProducer[]
   readonly observers: readonly Configured<Observer>[]
   readonly watchesResponses: boolean
+  /** Takes its notices away, once another one is in force. */
+  retire(): void
 }
 
 type Instance = Kinds[Kind] & Observer
+
+interface Built extends Configured<Instance> {
+  readonly onError: OnError
+  readonly watchesResponses: boolean
+  readonly spec: PluginSpec
+}
 
 /**
  * Builds every plugin of a checked configuration through a child of `services`.
  *
  * @param builtin plugins from which a producer is taken, with its default params, when nothing configured makes the
  *   needed data
- * @throws {SchedulerError} SERVICE_MISSING, SERVICE_CYCLE, or CONFIG_INVALID when data has no producer
+ * @throws {SchedulerError} SERVICE_MISSING, SERVICE_CYCLE, or CONFIG_INVALID when data has no producer or a plugin cannot
+ *   be made; those made before it are disposed of
  */
 export function buildGeneration(
   id: number,
@@ -68,18 +84,40 @@ export function buildGeneration(
   const container = new Container(services)
   const metrics = container.get(METRICS)
   const logger = container.get(LOGGER)
+  const notices = new NoticeScope(container.get(NOTICES))
   const specs = [...spec.plugins]
   const producers = orderProducers(specs, builtin, defaultParams)
 
-  const built = new Map<string, Configured<Instance> & { readonly spec: PluginSpec }>()
-  for (const pluginSpec of specs) {
-    const { name, plugin, params } = pluginSpec
-    const key = token<Instance>(`${plugin.kind} "${name}"`)
-    container.provide(key, plugin.inject, (injected) => plugin.create(params, injected) as Instance)
-    const probe = new PluginProbe(plugin.kind, plugin.type, name, metrics, logger)
-    built.set(name, { name, plugin: container.get(key), probe, spec: pluginSpec })
+  const built = new Map<string, Built>()
+  try {
+    for (const pluginSpec of specs) {
+      const { name, plugin, timeBudgetMs } = pluginSpec
+      const { kind, type } = plugin
+      const onError = pluginSpec.onError ?? ON_ERROR[kind].allowed[0]
+      const problem = onErrorProblem(kind, onError)
+      if (problem !== undefined) {
+        throw new SchedulerError('CONFIG_INVALID', `plugin "${name}": ${problem}`)
+      }
+      const key = token<Instance>(`${kind} "${name}"`)
+      container.provide(key, plugin.inject, (injected) => instanceOf(pluginSpec, injected))
+      const probe = new PluginProbe(
+        { kind, type, name, timeBudgetMs },
+        { metrics, logger, notices },
+      )
+      built.set(name, {
+        ...{ name, plugin: container.get(key), probe, onError, spec: pluginSpec },
+        watchesResponses: watches(pluginSpec),
+      })
+    }
+  } catch (error) {
+    container[Symbol.asyncDispose]().catch((fault: unknown) =>
+      logger.error('A plugin of a configuration that was given up failed to close', {
+        problem: fault instanceof Error ? fault.message : String(fault),
+      }),
+    )
+    throw error
   }
-  const find = <T>(name: string) => built.get(name) as unknown as Configured<T>
+  const find = <T>(name: string) => built.get(name) as unknown as Configured<T> & Built
 
   const profiles = new Map(
     spec.profiles.map((profile) => [
@@ -87,7 +125,12 @@ export function buildGeneration(
       new Profile(
         profile.name,
         profile.filters.map((name) => find<Kinds['filter']>(name)),
-        profile.scorers.map(({ name, weight }) => ({ ...find<Kinds['scorer']>(name), weight })),
+        profile.scorers.map(({ name, weight }) => {
+          const scorer = find<Kinds['scorer']>(name)
+          const { differsWhen } = scorer.spec.plugin
+          const of = { profile: profile.name, scorer: name, weight, differsWhen }
+          return { ...scorer, weight, influence: new Influence(of, metrics, notices) }
+        }),
         find<Kinds['picker']>(profile.picker),
       ),
     ]),
@@ -110,9 +153,58 @@ export function buildGeneration(
         plugin.responded ??
         plugin.ended,
     ) as Configured<Observer>[],
-    watchesResponses: all.some(({ spec }) => spec.plugin.watchesResponses),
-    [Symbol.asyncDispose]: () => container[Symbol.asyncDispose](),
+    watchesResponses: all.some(({ watchesResponses }) => watchesResponses),
+    retire: () => notices[Symbol.dispose](),
+    async [Symbol.asyncDispose]() {
+      notices[Symbol.dispose]()
+      await container[Symbol.asyncDispose]()
+    },
   }
+}
+
+/** The method without which a plugin of a kind is none. */
+const METHODS: Readonly<Record<Kind, string | undefined>> = {
+  filter: 'filter',
+  scorer: 'score',
+  picker: 'pick',
+  handler: 'next',
+  producer: 'produce',
+  observer: undefined,
+}
+
+/** @throws {SchedulerError} CONFIG_INVALID, naming the plugin, with what it threw as the cause */
+function instanceOf(spec: PluginSpec, services: Services<Inject>): Instance {
+  const { kind } = spec.plugin
+  const instance: unknown = ask(spec, (plugin) => plugin.create(spec.params, services))
+  if (typeof instance !== 'object' || instance === null) {
+    throw fault(spec, `create must give an object, got ${instance}`)
+  }
+  const method = METHODS[kind]
+  if (method !== undefined && typeof Reflect.get(instance, method) !== 'function') {
+    throw fault(spec, `create gave a ${kind} without the method ${method}`)
+  }
+  return instance as Instance
+}
+
+/** Whether a plugin with these params must be told of responses. @throws as `instanceOf` */
+function watches(spec: PluginSpec): boolean {
+  const { watchesResponses } = spec.plugin
+  if (typeof watchesResponses !== 'function') return watchesResponses
+  return ask(spec, () => watchesResponses(spec.params))
+}
+
+function ask<T>(spec: PluginSpec, question: (plugin: AnyPlugin) => T): T {
+  try {
+    return question(spec.plugin)
+  } catch (cause) {
+    throw fault(spec, cause instanceof Error ? cause.message : String(cause), cause)
+  }
+}
+
+function fault({ name, plugin }: PluginSpec, text: string, cause?: unknown): SchedulerError {
+  const called = name === plugin.type ? `"${name}"` : `"${name}" (${plugin.type})`
+  const message = `the plugin ${called} cannot be made: ${text}; mend it, change its parameters, or take it out`
+  return new SchedulerError('CONFIG_INVALID', message, { cause })
 }
 
 /** The producers that the configured plugins need, dependencies first; adds the built-in ones that are missing. */

@@ -52,14 +52,21 @@ export class Container implements AsyncDisposable {
     ) as Services<I>
   }
 
+  /** Closes every service; @throws what the first of those said that could not be closed, after the others are. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const service of this.#built.reverse()) {
+    const faults: unknown[] = []
+    for (const service of this.#built.splice(0).reverse()) {
       if (typeof service !== 'object' || service === null) continue
-      if (Symbol.asyncDispose in service) await (service as AsyncDisposable)[Symbol.asyncDispose]()
-      else if (Symbol.dispose in service) (service as Disposable)[Symbol.dispose]()
+      try {
+        if (Symbol.asyncDispose in service) {
+          await (service as AsyncDisposable)[Symbol.asyncDispose]()
+        } else if (Symbol.dispose in service) (service as Disposable)[Symbol.dispose]()
+      } catch (fault) {
+        faults.push(fault)
+      }
     }
-    this.#built.length = 0
     await this.#tsyringe.dispose()
+    if (faults.length > 0) throw faults[0]
   }
 
   #build<T, I extends Inject>(token: Token<T>, inject: I, create: (services: Services<I>) => T): T {

@@ -11,6 +11,7 @@ export {
 export type { AdapterLoad, Endpoint, EndpointMetrics } from './endpoint.ts'
 export { type ErrorCode, SchedulerError } from './errors.ts'
 export {
+  type ConfiguredPlugin,
   definePlugin,
   type EndReason,
   type Filter,
@@ -21,8 +22,10 @@ export {
   type Outcome,
   type Picker,
   type Plugin,
+  type PluginUse,
   type Producer,
   type ProfileResults,
+  type Remark,
   type ResponseStart,
   type Scored,
   type Scorer,

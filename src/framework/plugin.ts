@@ -6,8 +6,9 @@ import type { Decision } from './routing/decision.ts'
 import type { Inject, Services } from './token.ts'
 
 /**
- * Narrows the candidates. Called in the order of the YAML, never with an empty list; what it returns must be a subset.
- * An empty result fails the request with `NO_ENDPOINTS`, naming the filter.
+ * Narrows the candidates. Called in the order of the YAML, never with an empty list; what it returns must be a part of that
+ * list, in any order. An empty result fails the request with `NO_ENDPOINTS`, naming the filter; anything else that is no
+ * part of it is a fault (`PLUGIN_CONTRACT`). What a fault does to the request says `onError` of the configuration.
  */
 export interface Filter {
   filter(request: InferenceRequest, endpoints: readonly Endpoint[]): readonly Endpoint[]
@@ -23,7 +24,8 @@ export interface ScorerReport {
  * Scores the candidates that the filters left.
  *
  * `score` returns one number per endpoint in the order given, 1 is best, 0 worst. The host clamps what is outside [0, 1]
- * (NaN becomes 0) and counts it; another length fails the request with `PLUGIN_CONTRACT`.
+ * (NaN becomes 0) and counts it; another length is a fault (`PLUGIN_CONTRACT`). What a fault does to the request says
+ * `onError` of the configuration.
  */
 export interface Scorer {
   score(request: InferenceRequest, endpoints: readonly Endpoint[]): ArrayLike<number>
@@ -57,7 +59,8 @@ export interface Handler {
 
 /**
  * Makes one piece of data for a request before the profiles run. It runs only when a configured plugin needs its data.
- * A rejection or a time-out is counted and leaves the attribute unset; the request goes on.
+ * A rejection is counted and leaves the attribute unset, as does a promise that is not settled within the `timeBudgetMs` of
+ * the configuration; the request goes on, unless the error refuses it (`BAD_REQUEST` and its like).
  */
 export interface Producer {
   produce(
@@ -146,6 +149,39 @@ export interface Kinds {
 
 export type Kind = keyof Kinds
 
+/** A plugin of a configuration, as others see it. */
+export interface ConfiguredPlugin {
+  readonly name: string
+  readonly kind: Kind
+  readonly type: string
+  /** Checked against its schema, defaults filled in. */
+  readonly params: unknown
+}
+
+/** What stands around a plugin in a configuration. */
+export interface PluginUse {
+  /** The name of the plugin itself. */
+  readonly name: string
+  /** All plugins in the order of the file, this one included. */
+  readonly plugins: readonly ConfiguredPlugin[]
+  /** Those of one profile that lists it, in its order, this one included; empty when none does. */
+  readonly profile: readonly ConfiguredPlugin[]
+  /** Names of all profiles. */
+  readonly profiles: readonly string[]
+}
+
+/** Something about params that their schema cannot say. */
+export interface Remark {
+  /** `error`: it cannot work so. `warning`: it has no effect. `unused`: the same of one param, said only where the file has it and with another value than the default. */
+  readonly kind: 'error' | 'warning' | 'unused'
+  /** From the params down; empty for the plugin as a whole, whose name the message is then given as its subject. */
+  readonly path: readonly (string | number)[]
+  /** What is the matter, with the value, then what to do. */
+  readonly message: string
+  /** Names of which the value was probably meant to be one. */
+  readonly known?: readonly string[]
+}
+
 /** A plugin as its author writes it: a value, no class, no registration. */
 export interface PluginInput<K extends Kind, P extends TObject, I extends Inject> {
   readonly kind: K
@@ -163,8 +199,20 @@ export interface PluginInput<K extends Kind, P extends TObject, I extends Inject
   readonly needs?: readonly AttributeKey<unknown>[]
   /** The data that a producer makes. */
   readonly produces?: AttributeKey<unknown>
-  /** True when it must be told of responses: then the gateway sends them past us. */
-  readonly watchesResponses?: boolean
+  /** True when it must be told of responses: then the gateway sends them past us. A function of its params where that depends. */
+  readonly watchesResponses?: boolean | ((params: Static<P>) => boolean)
+  /**
+   * For a scorer: when its scores differ between endpoints, in words that follow "when", such as "engines report waiting
+   * requests". Shown where they never do.
+   */
+  readonly differsWhen?: string
+  /**
+   * Says what of params that fit the schema cannot work or has no effect. Called at each load and by `epp check`, once for
+   * each profile that lists the plugin, and once when none does.
+   */
+  lint?(params: Static<P>, use: PluginUse): readonly Remark[]
+  /** Of a handler: the profiles that it may ever run, by name; all when absent. */
+  selects?(params: Static<P>, profiles: readonly string[]): readonly string[]
   create(params: Static<P>, services: Services<I>): Kinds[K] & Observer
 }
 
@@ -177,7 +225,7 @@ export interface Plugin<
   readonly aliases: readonly string[]
   readonly inject: I
   readonly needs: readonly AttributeKey<unknown>[]
-  readonly watchesResponses: boolean
+  readonly watchesResponses: boolean | ((params: Static<P>) => boolean)
 }
 
 /** A plugin whose params and services are not known statically. */

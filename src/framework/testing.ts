@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { Ajv } from 'ajv'
 import { type AttributeKey, Attributes, PROMPT_TOKENS } from './attributes.ts'
 import { type Endpoint, type EndpointMetrics, hostPort } from './endpoint.ts'
+import { METRICS_SCRAPING } from './metrics-scraping.ts'
 import type { AnyPlugin, Filter, Picker, Scorer } from './plugin.ts'
 import { seededRandom } from './random.ts'
 import type { InferenceRequest } from './request.ts'
@@ -129,6 +130,7 @@ function emptyServices(): ReadonlyMap<Token<unknown>, unknown> {
     [PREFIX_INDEX, index],
     [ROUTED_PREFIX_INDEX, index],
     [GHOST_INDEX, index],
+    [METRICS_SCRAPING, { engines: () => () => {}, source() {}, reset() {} }],
     [
       PREFIX_MATCHER,
       {

@@ -1,6 +1,7 @@
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
 import { type EndpointCacheStatus, EventIntake } from './events/event-intake.ts'
+import { INDEX_FULL } from './events/publisher-state.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { HashingCheck } from './hashing/hashing-check.ts'
 import { RequestKeys } from './hashing/request-keys.ts'
@@ -52,6 +53,8 @@ export class KvCache {
   readonly intake: EventIntake
   readonly #owners: TrackedOwners
   readonly #speculations: Speculations
+  readonly #check: HashingCheck
+  readonly #endpoints: Endpoints
   readonly #notices: Notices
   readonly #timer: NodeJS.Timeout
   #ticks = 0
@@ -64,6 +67,8 @@ export class KvCache {
     const hasher = new ChainHasher()
     const check = new HashingCheck(logger, notices, metrics, owners)
     this.#owners = owners
+    this.#check = check
+    this.#endpoints = options.endpoints
     this.#notices = notices
     this.#speculations = new Speculations(owners.index, clock)
     this.intake = new EventIntake({
@@ -88,6 +93,18 @@ export class KvCache {
     this.#observe(metrics)
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
+  }
+
+  /** Bytes that are taken now. */
+  get memoryBytes(): number {
+    return this.#owners.budget.usedBytes
+  }
+
+  /** Changes how much may be taken. What is taken already stays: engines' removals make room. */
+  limitMemory(maxMemoryBytes: number): void {
+    const { budget } = this.#owners
+    if (maxMemoryBytes > budget.limitBytes) this.#notices.set(INDEX_FULL, undefined)
+    budget.limitBytes = maxMemoryBytes
   }
 
   /** What is known of each endpoint's cache. */
@@ -123,7 +140,9 @@ export class KvCache {
     while (index.sweepPending && performance.now() - startedMs < TICK_BUDGET_MS) {
       index.sweep(SWEEP_UNITS)
     }
-    if (++this.#ticks % SILENCE_TICKS === 0) this.#sayWhoIsSilent()
+    if (++this.#ticks % SILENCE_TICKS !== 0) return
+    this.#sayWhoIsSilent()
+    this.#compareReported()
   }
 
   #sayWhoIsSilent(): void {
@@ -136,6 +155,17 @@ export class KvCache {
         ? undefined
         : `no KV events yet from ${silent.length} of ${tracked.length} endpoints (${shown.join(', ')}${silent.length > shown.length ? ', …' : ''}): what they hold is not known; an engine that has served nothing is silent too`,
     )
+  }
+
+  /** An engine that sends no events tells the size of its blocks all the same. */
+  #compareReported(): void {
+    for (const endpoint of this.#endpoints.list()) {
+      const tracked = this.#owners.of(endpoint)
+      const blockTokens = endpoint.metrics?.blockTokens
+      if (tracked !== undefined && blockTokens !== undefined) {
+        this.#check.sawReported(tracked, blockTokens)
+      }
+    }
   }
 
   #observe(metrics: Metrics): void {

@@ -1,8 +1,14 @@
 import type { AnyPlugin } from '../framework/plugin.ts'
 import { contextLengthAware } from './context-length/context-length-aware.ts'
 import { contextLengthAwareFilter } from './context-length/context-length-aware-filter.ts'
+import { approxPrefixCacheProducer } from './data/approx-prefix-cache-producer.ts'
 import { coreMetricsExtractor } from './data/core-metrics-extractor.ts'
+import { endpointNotificationSource } from './data/endpoint-notification-source.ts'
+import { fileDiscovery } from './data/file-discovery.ts'
+import { inflightLoadProducer } from './data/inflight-load-producer.ts'
 import { metricsDataSource } from './data/metrics-data-source.ts'
+import { openaiParser } from './data/openai-parser.ts'
+import { precisePrefixCacheProducer } from './data/precise-prefix-cache-producer.ts'
 import { endpointAttributeFilter } from './endpoint-attribute/endpoint-attribute-filter.ts'
 import { endpointAttributeScorer } from './endpoint-attribute/endpoint-attribute-scorer.ts'
 import { byLabel } from './filters/by-label.ts'
@@ -72,4 +78,10 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   destinationEndpointServedVerifier,
   metricsDataSource,
   coreMetricsExtractor,
+  precisePrefixCacheProducer,
+  approxPrefixCacheProducer,
+  inflightLoadProducer,
+  endpointNotificationSource,
+  fileDiscovery,
+  openaiParser,
 ]

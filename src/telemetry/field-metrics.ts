@@ -16,6 +16,7 @@ const TOKENS = [
 ]
 
 type Labels = Readonly<Record<string, string>>
+type ReadSamples = Parameters<Metrics['observed']>[2]
 
 /** How one product of the field names the metrics of requests and of the pool. */
 interface Family {
@@ -135,7 +136,12 @@ const MAX_KINDS = 1000
 /** The metrics that dashboards of the field ask for, under the names that they ask by. */
 export class FieldMetrics implements Observer {
   readonly #metrics: Metrics
-  readonly #families: readonly Family[]
+  readonly #endpoints: Endpoints
+  readonly #poolName: string
+  /** Those that are wanted now. */
+  #families: readonly Family[] = []
+  /** Those whose gauges are asked for at scrape time. */
+  readonly #observed = new Set<Family>()
   readonly #running = new Map<string, number>()
   readonly #kinds = new Map<string, RequestSeries>()
 
@@ -145,13 +151,28 @@ export class FieldMetrics implements Observer {
    */
   constructor(metrics: Metrics, endpoints: Endpoints, poolName: string, compat: boolean) {
     this.#metrics = metrics
+    this.#endpoints = endpoints
+    this.#poolName = poolName
+    this.setCompat(compat)
+  }
+
+  /** Begins or ends llm-d's names; those that were there keep their last values, gauges aside. */
+  setCompat(compat: boolean): void {
     this.#families = compat ? [...GIE_FAMILIES, LLM_D_FAMILY] : GIE_FAMILIES
+    this.#kinds.clear()
     for (const family of this.#families) {
-      this.#observePool(family, endpoints, { name: poolName })
-      metrics.observed(family.running, 'Requests under way by model.', () =>
+      if (this.#observed.has(family)) continue
+      this.#observed.add(family)
+      this.#observePool(family)
+      this.#observe(family, family.running, 'Requests under way by model.', () =>
         [...this.#running].map(([model, value]) => ({ labels: { model_name: model }, value })),
       )
     }
+  }
+
+  /** True when names are on the page whose values do not change any more. */
+  get hasStale(): boolean {
+    return this.#observed.size > this.#families.length
   }
 
   picked(request: InferenceRequest): void {
@@ -204,8 +225,16 @@ export class FieldMetrics implements Observer {
     return series
   }
 
-  #observePool({ pool }: Family, endpoints: Endpoints, labels: Labels): void {
+  /** A gauge for as long as its family is wanted. */
+  #observe(family: Family, name: string, help: string, samples: ReadSamples): void {
+    this.#metrics.observed(name, help, () => (this.#families.includes(family) ? samples() : []))
+  }
+
+  #observePool(family: Family): void {
+    const { pool } = family
     if (!pool) return
+    const endpoints = this.#endpoints
+    const labels = { name: this.#poolName }
     const mean = (read: (endpoint: Endpoint) => number | undefined) => () => {
       const values = endpoints
         .list()
@@ -214,7 +243,8 @@ export class FieldMetrics implements Observer {
       const sum = values.reduce((total, value) => total + value, 0)
       return [{ labels, value: values.length === 0 ? 0 : sum / values.length }]
     }
-    const observed = this.#metrics.observed.bind(this.#metrics)
+    const observed = (name: string, help: string, samples: ReadSamples) =>
+      this.#observe(family, name, help, samples)
     const over = 'over the endpoints with fresh metrics.'
     observed(
       pool.kvCacheUsage,

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { type Doubt, doubt } from './doubt.ts'
-import type { EncodeAnswer, EncodeJob } from './encode-worker.ts'
+import type { EncodeAnswer, EncodeJob, EncodeMessage } from './encode-worker.ts'
+import type { TokenizerFolder } from './tokenizer-file.ts'
 
 /** Text that may wait for a thread, in UTF-16 units. */
 const MAX_QUEUED_CHARS = 16 * 1024 * 1024
@@ -48,7 +49,7 @@ export class EncodePool {
 
   /** Encodes pieces of text; the answer is a doubt when too much is waiting or the thread failed. Never rejects. */
   encode(
-    folder: string,
+    folder: TokenizerFolder,
     pieces: readonly string[],
     first: readonly boolean[],
   ): Promise<readonly Int32Array[] | Doubt> {
@@ -63,6 +64,11 @@ export class EncodePool {
       this.#queuedChars += chars
       this.#dispatch()
     })
+  }
+
+  /** Has the threads forget all tokenizers but those of these folders. */
+  keep(paths: readonly string[]): void {
+    for (const { worker } of this.#threads) send(worker, { keep: paths })
   }
 
   async close(): Promise<void> {
@@ -87,7 +93,7 @@ export class EncodePool {
       thread.timer = setTimeout(() => {
         void this.#drop(thread, failed(`no answer within ${this.#stuckMs} ms`))
       }, this.#stuckMs)
-      thread.worker.postMessage(waiting.job)
+      send(thread.worker, waiting.job)
     }
   }
 
@@ -131,6 +137,10 @@ export class EncodePool {
     if (!this.#closed) this.#dispatch()
     await thread.worker.terminate()
   }
+}
+
+function send(worker: Worker, message: EncodeMessage): void {
+  worker.postMessage(message)
 }
 
 /** Runs from the compiled output, and from the source, which has an entry of its own. */

@@ -1,14 +1,17 @@
 import { parentPort } from 'node:worker_threads'
-import { TokenizerFile } from './tokenizer-file.ts'
+import { TokenizerFile, type TokenizerFolder, tokenizerFolder } from './tokenizer-file.ts'
 
 /** Pieces of text to encode with the tokenizer of one folder. */
 export interface EncodeJob {
   readonly id: number
-  readonly folder: string
+  readonly folder: TokenizerFolder
   readonly pieces: readonly string[]
   /** Whether the first of them begins its text. */
   readonly first: readonly boolean[]
 }
+
+/** What a thread is told: a job, or the paths of the folders whose tokenizers are still of use. */
+export type EncodeMessage = EncodeJob | { readonly keep: readonly string[] }
 
 /** The ids of each piece, in order; `error` instead when the folder could not be read. */
 export interface EncodeAnswer {
@@ -20,15 +23,27 @@ export interface EncodeAnswer {
 const port = parentPort
 if (port === null) throw new Error('encode-worker runs in a worker thread only')
 
-const tokenizers = new Map<string, TokenizerFile>()
+/** By the path of their folder. */
+const tokenizers = new Map<string, { readonly stamp: string; readonly file: TokenizerFile }>()
 
-port.on('message', (job: EncodeJob) => {
+/** @throws when the folder cannot be read, or is not as it was when the job was made */
+function tokenizerOf({ path, stamp }: TokenizerFolder): TokenizerFile {
+  const known = tokenizers.get(path)
+  if (known?.stamp === stamp) return known.file
+  tokenizers.delete(path)
+  if (tokenizerFolder(path).stamp !== stamp) throw new Error(`the files in ${path} have changed`)
+  const file = new TokenizerFile(path)
+  tokenizers.set(path, { stamp, file })
+  return file
+}
+
+port.on('message', (job: EncodeMessage) => {
+  if ('keep' in job) {
+    for (const path of tokenizers.keys()) if (!job.keep.includes(path)) tokenizers.delete(path)
+    return
+  }
   try {
-    let tokenizer = tokenizers.get(job.folder)
-    if (tokenizer === undefined) {
-      tokenizer = new TokenizerFile(job.folder)
-      tokenizers.set(job.folder, tokenizer)
-    }
+    const tokenizer = tokenizerOf(job.folder)
     const ids = job.pieces.map((piece, i) => tokenizer.encode(piece, job.first[i] === true))
     const answer: EncodeAnswer = { id: job.id, ids }
     port.postMessage(

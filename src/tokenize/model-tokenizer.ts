@@ -2,7 +2,12 @@ import { ChatTemplate } from './chat/chat-template.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import type { EncodePool } from './encode-pool.ts'
 import { SegmentCache } from './segment-cache.ts'
-import { readTokenizerConfig, TokenizerFile } from './tokenizer-file.ts'
+import {
+  readTokenizerConfig,
+  TokenizerFile,
+  type TokenizerFolder,
+  tokenizerFolder,
+} from './tokenizer-file.ts'
 
 /**
  * New text that is encoded on the event loop, in UTF-8 bytes: 20 ms at the slowest rate seen (5 µs a byte); longer text
@@ -36,7 +41,7 @@ export interface EncodedText {
 
 /** One model's tokenizer and chat template, with the ids of the text that it has seen. */
 export class ModelTokenizer {
-  readonly folder: string
+  readonly folder: TokenizerFolder
   readonly template: ChatTemplate | undefined
   readonly #file: TokenizerFile
   readonly #cache: SegmentCache
@@ -46,10 +51,10 @@ export class ModelTokenizer {
   readonly #pending = new Map<string, Promise<Int32Array | Doubt>>()
 
   /** @throws when the folder's files cannot be read or parsed */
-  constructor(folder: string, cacheBytes: number, pool: EncodePool, counts: CacheCounts) {
-    this.folder = folder
-    this.#file = new TokenizerFile(folder)
-    this.template = ChatTemplate.read(folder, readTokenizerConfig(folder))
+  constructor(path: string, cacheBytes: number, pool: EncodePool, counts: CacheCounts) {
+    this.folder = tokenizerFolder(path)
+    this.#file = new TokenizerFile(path)
+    this.template = ChatTemplate.read(path, readTokenizerConfig(path))
     this.#cache = new SegmentCache(cacheBytes)
     this.#pool = pool
     this.#counts = counts

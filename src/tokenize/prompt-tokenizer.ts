@@ -19,6 +19,7 @@ import { ModelTokenizer } from './model-tokenizer.ts'
 import { type Outcome, withinBudget } from './outcome.ts'
 import { PoolTokenizer } from './pool-tokenizer.ts'
 import { TokenizeMetrics, type TokenizePath } from './tokenize-metrics.ts'
+import { tokenizerFolder } from './tokenizer-file.ts'
 
 /** Time that a request may wait for its ids; then it is picked on an estimate. */
 const DEFAULT_BUDGET_MS = 400
@@ -101,21 +102,31 @@ export class PromptTokenizer implements Tokenizer {
     )
   }
 
+  /** What is loaded stays, unless no model needs it any more or its files have changed. */
   configure(options: Parameters<Tokenizer['configure']>[0]): void {
     this.#folders.configure(options.folders, options.fallbackModel)
-    for (const [folder, entry] of this.#loaded) if ('failure' in entry) this.#loaded.delete(folder)
+    const wanted = this.#folders.all()
+    for (const [path, entry] of this.#loaded) {
+      const isGood =
+        entry instanceof ModelTokenizer &&
+        wanted.includes(path) &&
+        entry.folder.stamp === tokenizerFolder(path).stamp
+      if (!isGood) this.#loaded.delete(path)
+    }
+    this.#pool.keep(wanted)
     for (const code of this.#shown) this.#options.notices.set(noticeOf(code), undefined)
     this.#shown.clear()
     this.#engineUrl = options.engineUrl?.replace(/\/+$/, '')
   }
 
   /**
-   * Reads every tokenizer that is mounted, here (0.7 s each, on the calling thread) and in the first thread for long
-   * text, so that no request waits for it. One that is mounted later is read when a request first needs it.
+   * Reads every tokenizer that is mounted and not loaded, here (0.7 s each, on the calling thread) and in the first thread
+   * for long text, so that no request waits for it. One that is mounted later is read when a request first needs it.
    */
   async prepare(): Promise<void> {
     for (const folder of this.#folders.all()) {
-      const inThread = this.#pool.encode(folder, [], [])
+      if (this.#loaded.get(folder) instanceof ModelTokenizer) continue
+      const inThread = this.#pool.encode(tokenizerFolder(folder), [], [])
       const tokenizer = this.#load(folder)
       const failure = await inThread
       if (!(tokenizer instanceof ModelTokenizer)) this.#say(tokenizer, undefined)

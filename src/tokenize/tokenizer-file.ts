@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
 import { type Doubt, doubt } from './doubt.ts'
@@ -6,6 +6,27 @@ import { type AddedToken, SegmentSplitter } from './segments.ts'
 
 /** The file that makes a folder a tokenizer's folder. */
 export const TOKENIZER_FILE = 'tokenizer.json'
+
+/** One model's folder, as its files are at one time. */
+export interface TokenizerFolder {
+  readonly path: string
+  /** Another one when a file of it is another. */
+  readonly stamp: string
+}
+
+export function tokenizerFolder(path: string): TokenizerFolder {
+  const files = [TOKENIZER_FILE, 'tokenizer_config.json', 'chat_template.jinja']
+  return { path, stamp: files.map((name) => stampOf(join(path, name))).join() }
+}
+
+function stampOf(file: string): string {
+  try {
+    const { ino, mtimeMs, size } = statSync(file)
+    return `${ino} ${mtimeMs} ${size}`
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code)
+  }
+}
 
 /** The folder's tokenizer_config.json; empty when there is none. @throws when it is not JSON */
 export function readTokenizerConfig(folder: string): Readonly<Record<string, unknown>> {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ModuleLoader } from '../../src/config/module-loader.ts'
 import { builtinPlugins } from '../../src/plugins/index.ts'
+import type { Step, StepResult } from './reload-modules.ts'
 
 const SCORER = `import { definePlugin, PREFIX_INDEX, Type } from 'endpoint-picker/plugin'
 import { endpoint } from 'endpoint-picker/testing'
@@ -202,21 +203,117 @@ describe('ModuleLoader', () => {
     )
   })
 
-  it('loads once, and says when the code has changed since', async () => {
+  it('loads a module once, as long as its code is the same', async () => {
     const loader = new ModuleLoader(builtinPlugins)
     write('a.ts', plugin(''))
     const first = await loader.load(['./a.ts'], file)
-    assert.deepEqual(await loader.load(['./a.ts'], file), first)
-    write('a.ts', plugin("description: 'Another.'"))
-    const { plugins, problems } = await loader.load(['./a.ts'], file)
-    assert.deepEqual(plugins, first.plugins)
-    assert.deepEqual(problems, [
-      {
-        index: 0,
-        severity: 'warning',
-        message: '"./a.ts" has changed since it was loaded; restart to run the new code',
-      },
-    ])
+    const second = await loader.load(['./a.ts'], file)
+    assert.equal(first.plugins[0]?.create, second.plugins[0]?.create)
+  })
+
+  describe('given changed code', function () {
+    this.timeout(60_000)
+    /** Takes each step in a process of its own. */
+    const steps = (...all: readonly Step[]): readonly StepResult[] => {
+      const args = ['test/config/reload-modules.ts', folder, JSON.stringify(all)]
+      const run = spawnSync(process.execPath, ['--import', 'tsx', ...args], {
+        encoding: 'utf8',
+        timeout: 50_000,
+      })
+      assert.equal(run.status, 0, run.stderr)
+      return JSON.parse(run.stdout) as StepResult[]
+    }
+    const importing = (from: string) =>
+      `import { text } from '${from}'\n${plugin('description: text')}`
+    const text = (value: string) => `export const text = '${value}'\n`
+    const said = (...descriptions: readonly string[]): StepResult => ({
+      descriptions,
+      sharesKey: false,
+      problems: [],
+    })
+
+    for (const ending of ['ts', 'mjs']) {
+      it(`runs it, of a .${ending} file and of what that takes in`, () => {
+        const main = `main.${ending}`
+        const load = [`./${main}`]
+        const deep = `export { text } from '../text.${ending}'\n`
+        assert.deepEqual(
+          steps(
+            {
+              write: {
+                [main]: importing(`./deep/deep.${ending}`),
+                [`deep/deep.${ending}`]: deep,
+                [`text.${ending}`]: text('one'),
+              },
+              load,
+            },
+            { write: { [`text.${ending}`]: text('two') }, load },
+            { write: {}, load },
+            { write: { [main]: plugin("description: 'three'") }, load },
+            { write: { [main]: importing(`./text.${ending}`) }, load },
+            { write: { [`text.${ending}`]: text('one') }, load },
+          ),
+          [said('one'), said('two'), said('two'), said('three'), said('two'), said('one')],
+        )
+      })
+    }
+
+    it('keeps what two modules share shared', () => {
+      const key = "import { attributeKey } from 'endpoint-picker/plugin'\n"
+      const module = (type: string, fields: string) =>
+        `import { KEY } from './key.ts'\n${plugin(`type: '${type}', description: '${type}', ${fields}`)}`
+      const load = ['./needs.ts', './makes.ts']
+      const results = steps(
+        {
+          write: {
+            'key.ts': `${key}export const KEY = attributeKey('Zone')\n`,
+            'needs.ts': module('needs', 'needs: [KEY]'),
+            'makes.ts': module('makes', "kind: 'producer', produces: KEY"),
+          },
+          load,
+        },
+        { write: { 'makes.ts': module('makes-more', "kind: 'producer', produces: KEY") }, load },
+      )
+      assert.deepEqual(results, [
+        { descriptions: ['needs', 'makes'], sharesKey: true, problems: [] },
+        { descriptions: ['needs', 'makes-more'], sharesKey: true, problems: [] },
+      ])
+    })
+
+    it('says what is wrong with it, and runs it once mended', () => {
+      const load = ['./a.ts']
+      const [first, broken, mended] = steps(
+        { write: { 'a.ts': plugin("description: 'one'") }, load },
+        { write: { 'a.ts': "import './b.ts'\nexport default 1\n" }, load },
+        { write: { 'a.ts': plugin("description: 'one'") }, load },
+      )
+      assert.deepEqual([first, mended], [said('one'), said('one')])
+      assert.deepEqual(broken?.descriptions, [])
+      assert.match(broken?.problems[0] ?? '', /^error: "\.\/a\.ts" does not load: /)
+    })
+
+    it('says that it needs a restart where Node keeps a module', () => {
+      const common = (description: string) =>
+        plugin(`description: '${description}'`).replace('export default', 'module.exports =')
+      const load = ['./a.cjs']
+      const results = steps(
+        { write: { 'a.cjs': common('one') }, load },
+        { write: { 'a.cjs': common('two') }, load },
+        { write: {}, load },
+        { write: { 'b.ts': plugin("type: 'b'") }, load: [...load, './b.ts'] },
+      )
+      const stale =
+        'warning: "./a.cjs" has changed since it was loaded, and is a CommonJS module; restart to run the new code, or make it an ES module'
+      assert.deepEqual(
+        results.map(({ descriptions, problems }) => [descriptions[0], problems]),
+        [
+          ['one', []],
+          ['one', [stale]],
+          ['one', [stale]],
+          ['one', [stale]],
+        ],
+      )
+    })
   })
 
   it('tries a module that failed again when its file is another', async () => {

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { parseConfig } from '../../src/config/parse.ts'
 import { type Problem, problemLine, problemsOf } from '../../src/config/problem.ts'
 import { SchedulerError } from '../../src/framework/errors.ts'
-import { plugins } from './plugins.ts'
+import { modulePlugins, plugins } from './plugins.ts'
+import { POINTLESS_FILES } from './pointless-files.ts'
 import { WRONG_FILES } from './wrong-files.ts'
 
 function problems(text: string, strict = false): readonly Problem[] {
   try {
-    return parseConfig(text, 'p.yaml', plugins, { strict }).warnings
+    return parseConfig(text, 'p.yaml', plugins, { strict, modulePlugins }).warnings
   } catch (error) {
     assert.ok(error instanceof SchedulerError, String(error))
     return problemsOf(error)
@@ -20,9 +21,10 @@ const lines = (found: readonly Problem[], severity: Problem['severity']) =>
     .map((problem) => problemLine(problem).slice('p.yaml:'.length))
 
 describe('parseConfig, given a wrong file', () => {
-  it('is tried on more than 50 of them', () => assert.ok(WRONG_FILES.length > 50))
+  const files = [...WRONG_FILES, ...POINTLESS_FILES]
+  it('is tried on 60 of them at least', () => assert.ok(files.length >= 60, `${files.length}`))
 
-  for (const { what, text, errors, warnings = [] } of WRONG_FILES) {
+  for (const { what, text, errors = [], warnings = [] } of files) {
     it(`names every problem of ${what}`, () => {
       const found = problems(text)
       assert.deepEqual(lines(found, 'error'), errors)
@@ -31,6 +33,10 @@ describe('parseConfig, given a wrong file', () => {
       assert.deepEqual(lines(strict, 'warning'), [])
       assert.equal(strict.length, found.length, 'strict turns warnings into errors')
     })
+  }
+
+  for (const { what, near } of POINTLESS_FILES) {
+    it(`is silent of what is nearly ${what}`, () => assert.deepEqual(problems(near), []))
   }
 
   it('throws one error with a line for each problem, and the list as its cause', () => {

@@ -181,9 +181,9 @@ export const WRONG_FILES: readonly WrongFile[] = [
   },
   {
     what: 'a filter of llm-d that is not here',
-    text: profile('type: topology-affinity-filter', 'type: queue-scorer'),
+    text: profile('type: multicluster-session-affinity-filter', 'type: queue-scorer'),
     errors: [
-      '6:15  schedulingProfiles[0].plugins[0].type: the filter "topology-affinity-filter" of llm-d is not available, so it would exclude nothing; remove it',
+      '6:15  schedulingProfiles[0].plugins[0].type: the filter "multicluster-session-affinity-filter" of llm-d is not available, so it would exclude nothing; remove it',
     ],
     schema: true,
   },
@@ -192,19 +192,19 @@ export const WRONG_FILES: readonly WrongFile[] = [
     text: profile('type: active-request-scorer\n        parameters:\n          requestTimeout: 2m'),
     errors: [],
     warnings: [
-      '8:11  schedulingProfiles[0].plugins[0].parameters.requestTimeout: "requestTimeout" of llm-d is not available and has no effect',
+      '8:11  schedulingProfiles[0].plugins[0].parameters.requestTimeout: "requestTimeout" of llm-d is not available and has no effect: a request counts until it ends',
     ],
   },
   {
     what: 'a parameter of llm-d that is not here, deep inside and in a list',
     text: profile(
-      '{ type: precise-prefix-cache-scorer, parameters: { kvEventsConfig: { engineType: sglang, concurency: 4 } } }',
+      '{ type: precise-prefix-cache-scorer, parameters: { kvEventsConfig: { concurrency: 4, concurency: 4 } } }',
     ),
     errors: [
-      '6:98  schedulingProfiles[0].plugins[0].parameters.kvEventsConfig.concurency: unknown field "concurency"; known: zmqEndpoint, discoverPods, podDiscoveryConfig',
+      '6:94  schedulingProfiles[0].plugins[0].parameters.kvEventsConfig.concurency: unknown field "concurency"; known: zmqEndpoint, discoverPods, podDiscoveryConfig',
     ],
     warnings: [
-      '6:78  schedulingProfiles[0].plugins[0].parameters.kvEventsConfig.engineType: "engineType" of llm-d is not available and has no effect',
+      '6:78  schedulingProfiles[0].plugins[0].parameters.kvEventsConfig.concurrency: "concurrency" of llm-d is not available and has no effect: one thread applies all events',
     ],
     schema: true,
   },
@@ -212,13 +212,13 @@ export const WRONG_FILES: readonly WrongFile[] = [
     what: 'a parameter of llm-d that is not here, in a filter',
     text: profile(
       'type: endpoint-attribute-filter\n        parameters:\n          attribute: KVCacheUsagePercent\n' +
-        '          producer: core-metrics-extractor\n' +
+        '          producer: dcgm-extractor\n' +
         '          algorithm: { type: threshold, threshold: { operator: LessThan, value: 0.95 } }',
       'type: queue-scorer',
     ),
     errors: [],
     warnings: [
-      '9:11  schedulingProfiles[0].plugins[0].parameters.producer: "producer" of llm-d is not available and has no effect',
+      '9:21  schedulingProfiles[0].plugins[0].parameters.producer: attributes of "dcgm-extractor" are not available; those of core-metrics-extractor are',
     ],
   },
   {
@@ -316,7 +316,7 @@ export const WRONG_FILES: readonly WrongFile[] = [
     what: 'a duration that is none',
     text: profile('{ type: precise-prefix-cache-scorer, parameters: { speculativeTTL: soon } }'),
     errors: [
-      '6:76  schedulingProfiles[0].plugins[0].parameters.speculativeTTL: must match ^\\d+(\\.\\d+)?(ms|s|m|h)$, got "soon"',
+      '6:76  schedulingProfiles[0].plugins[0].parameters.speculativeTTL: must match ^(\\d+(\\.\\d+)?(ns|us|µs|ms|s|m|h))+$, got "soon"',
     ],
     schema: true,
   },
@@ -506,14 +506,14 @@ export const WRONG_FILES: readonly WrongFile[] = [
       '  - type: queue-scorer',
       '  - type: disagg-profile-handler',
       'schedulingProfiles:',
-      '  - { name: decode, plugins: [{ pluginRef: queue-scorer }] }',
-      '  - { name: prefill, plugins: [{ pluginRef: queue-scorer }] }',
+      '  - { name: first, plugins: [{ pluginRef: queue-scorer }] }',
+      '  - { name: second, plugins: [{ pluginRef: queue-scorer }] }',
     ),
     errors: [
       '6:1  schedulingProfiles: 2 profiles and no handler to choose between them; keep one profile, or add a handler',
     ],
     warnings: [
-      '5:11  plugins[1].type: "disagg-profile-handler" of llm-d is not available and has no effect: use single-profile-handler with one profile',
+      '5:11  plugins[1].type: "disagg-profile-handler" of llm-d is not available and has no effect: an endpoint does all stages of a request',
     ],
   },
   {
@@ -559,7 +559,9 @@ export const WRONG_FILES: readonly WrongFile[] = [
       '3:16  featureGates[0]: unknown feature gate "flowControll"; did you mean "flowControl"?',
       '3:30  featureGates[1]: "flowControl" must be true or false, got "maybe"',
     ],
-    warnings: ['3:51  featureGates[2]: the feature gate "flowControl" of llm-d has no effect'],
+    warnings: [
+      '3:51  featureGates[2]: the feature gate "flowControl" of llm-d has no effect: requests are not queued here',
+    ],
   },
   {
     what: 'sections without effect, and slips inside them',
@@ -581,7 +583,6 @@ export const WRONG_FILES: readonly WrongFile[] = [
     ],
     warnings: [
       '5:1  flowControl: "flowControl" of llm-d has no effect: requests are not queued here',
-      '8:1  dataLayer: "dataLayer" of llm-d has no effect: endpoints and metrics sources are given by flags',
       '11:1  saturationDetector: "saturationDetector" of llm-d has no effect: requests are not queued here',
     ],
     schema: true,

@@ -76,7 +76,11 @@ describe('epp check on manifests', function () {
     const { stdout, status } = epp(['--effective', join(folder, 'ack-precise-mode')])
     assert.equal(status, 0)
     assert.match(stdout, /^# InferencePool default\/qwen-inference-pool: InferenceTrafficPolicy /)
-    assert.match(stdout, /blockSize: 64\n +hashSeed: "42"\n/)
+    assert.match(
+      stdout,
+      /blockSize: 64 +# policy default\/\S+\n +hashSeed: "42" +# policy default\//,
+    )
+    assert.match(stdout, /speculativeTTL: 2s +# default\n/)
     assert.equal(epp(['--strict', '-'], stdout).status, 0)
     const pool = epp(
       ['--effective', '-'],
@@ -84,6 +88,59 @@ describe('epp check on manifests', function () {
     )
     assert.match(pool.stdout, /^# InferencePool default\/p: no InferenceTrafficPolicy\n/)
     assert.doesNotMatch(pool.stdout, /prefix-cache-scorer/)
+    assert.match(pool.stdout, /type: queue-scorer +# default\n/)
+  })
+
+  it('says in which line of a ConfigMap each value stands, without colour in a pipe', () => {
+    const file = join(folder, 'map.yaml')
+    writeFileSync(
+      file,
+      [
+        'apiVersion: v1',
+        'kind: ConfigMap',
+        'metadata: { name: epp }',
+        'data:',
+        '  profile.yaml: |',
+        '    kind: EndpointPickerConfig',
+        '    plugins:',
+        '      - type: queue-depth-scorer',
+        '      - type: active-request-scorer',
+        '        parameters: { idleThreshold: 9 }',
+      ].join('\n'),
+    )
+    const { stdout, stderr, status } = epp(['--effective', file])
+    assert.equal(status, 0)
+    assert.match(stderr, /^warning: \S+map\.yaml:8:15 .* "queue-depth-scorer" is an old name/)
+    const place = file.replaceAll('.', '\\.')
+    assert.match(stdout, new RegExp(`queue-scorer +# alias of queue-depth-scorer, ${place}:8\n`))
+    assert.match(stdout, new RegExp(`idleThreshold: 9 +# ${place}:10\n`))
+    assert.match(stdout, /type: max-score-picker +# stands in\n/)
+    assert.ok(!stdout.includes('\u001b'), 'no colour')
+  })
+
+  it('finds what has no effect, and metrics that cannot be read, with their lines', () => {
+    const text = [
+      'plugins:',
+      '  - type: core-metrics-extractor',
+      '    parameters:',
+      '      defaultEngine: vlm',
+      '  - type: queue-scorer',
+      '  - type: random-picker',
+    ].join('\n')
+    const { stdout, status } = epp(['-'], text)
+    assert.equal(status, 1)
+    const [extractor, picker, ...others] = stdout.trimEnd().split('\n')
+    assert.match(
+      extractor!,
+      /^error: stdin:4:7 {2}plugins\[0\]\.parameters: the default engine "vlm" is not among vllm, sglang/,
+    )
+    assert.match(
+      picker!,
+      /^warning: stdin:6:5 {2}plugins\[2\]: "random-picker" picks without regard to scores, so that "queue-scorer" cannot influence/,
+    )
+    assert.deepEqual(others, [])
+    assert.equal(epp(['-'], text.replace('vlm', 'vllm')).status, 0)
+    assert.equal(epp(['--strict', '-'], text.replace('vlm', 'vllm')).status, 1)
   })
 
   it('reads a running cluster, page by page, and says what it may not read', async () => {

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import type { Endpoint } from '../../src/framework/endpoint.ts'
+import { seededRandom } from '../../src/framework/random.ts'
 import type { InferenceRequest } from '../../src/framework/request.ts'
 import { InFlightLedger } from '../../src/framework/routing/in-flight.ts'
 import { loadOf } from '../../src/framework/routing/request-load.ts'
-import { COST_FINDING, PREFIX_FINDING } from '../../src/framework/services.ts'
+import {
+  COST_FINDING,
+  PREFIX_FINDING,
+  type RoutedPrefixIndex,
+} from '../../src/framework/services.ts'
 import {
   type EndpointInput,
   endpoint,
@@ -15,6 +20,7 @@ import { KvPrefixMatcher } from '../../src/kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../../src/kvcache/routed-prefix-index.ts'
 import { costScorer } from '../../src/plugins/scorers/cost-scorer.ts'
 import { createKvCache } from '../kvcache/fakes.ts'
+import { withBlocks, withTokens } from './known-load.ts'
 
 const SCRAPED = { kvBlocks: 4802, blockTokens: 64, kvCacheUsage: 0, scrapedAtMs: 1 }
 
@@ -53,6 +59,29 @@ function setUp(inputs: readonly EndpointInput[], params: Record<string, unknown>
     return { scores, at, terms, reservation, report: scorer.report!(asked, endpoints) }
   }
   return { endpoints, scorer, inFlight, ghost, pick, close: () => cache.close() }
+}
+
+/** Services that know this load, and blocks of 16 tokens on each endpoint. */
+function known({
+  inFlight,
+  blocks,
+}: {
+  readonly inFlight: InFlightLedger
+  readonly blocks: readonly number[] | undefined
+}) {
+  const matcher = withBlocks(blocks, 1_000_000)
+  const ghost: RoutedPrefixIndex = {
+    match: (asked, _tokens, endpoints) =>
+      matcher.find(asked, endpoints)?.match ?? {
+        blocks: new Int32Array(endpoints.length),
+        weighted: new Float64Array(endpoints.length),
+        blockTokens: new Int32Array(endpoints.length),
+        usableBlocks: new Int32Array(endpoints.length),
+      },
+    record() {},
+    configure() {},
+  }
+  return { inFlight, matcher, ghost }
 }
 
 describe('cost-scorer', () => {
@@ -140,6 +169,48 @@ describe('cost-scorer', () => {
         assert.ok(seconds.every((each) => each >= 0 && Number.isFinite(each)))
       }
     }
+  })
+
+  it('scores every one of 2,000 random states in (0, 1], the best 1, whatever engines say', () => {
+    const random = seededRandom(20_261_121)
+    const oneOf = <T>(values: readonly T[]) => values[Math.floor(random.next() * values.length)]!
+    const odd = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1, 0]
+    const params = paramsOf(costScorer)
+    const prompts = [[], [1], prompt(1, 1000), prompt(2, 20_000)]
+    let least = 1
+    for (let state = 0; state < 2000; state++) {
+      const metrics = () => ({
+        kvCacheUsage: oneOf([...odd, random.next(), 1, 7]),
+        kvBlocks: oneOf([...odd, undefined, 1, 4802]),
+        blockTokens: oneOf([...odd, undefined, 16, 64]),
+        waiting: oneOf([...odd, 30]),
+        running: oneOf([...odd, 200]),
+      })
+      const scraped = random.next()
+      const endpoints = Array.from({ length: oneOf([1, 1, 2, 3, 16]) }, (_, slot) =>
+        endpoint({ slot, ...(random.next() < scraped && { metrics: metrics() }) }),
+      )
+      const services = known({
+        inFlight: withTokens(
+          endpoints,
+          endpoints.map(() => oneOf([0, 1, 300_000])),
+        ),
+        blocks: oneOf([undefined, endpoints.map(() => oneOf([0, 3, 1_000_000]))]),
+      })
+      const scorer = costScorer.create(params, services)
+      const asked = request({
+        ...(random.next() < 0.8 && { tokens: oneOf(prompts) }),
+        ...(random.next() < 0.5 && { maxOutputTokens: oneOf([0, 1, 1_000_000]) }),
+      })
+      const scores = Array.from(scorer.score(asked, endpoints))
+      assert.equal(scores.length, endpoints.length)
+      assert.ok(
+        scores.every((score) => score > 0 && score <= 1) && Math.max(...scores) === 1,
+        `state ${state}: ${scores}`,
+      )
+      least = Math.min(least, ...scores)
+    }
+    assert.ok(least < 0.1, `the states differ little: no score below ${least}`)
   })
 
   it('keeps the line that operators grep, and says what the pick cost', () => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import type { EndpointMetrics } from '../../src/framework/endpoint.ts'
-import { SchedulerError } from '../../src/framework/errors.ts'
 import { endpoint, paramsOf, request } from '../../src/framework/testing.ts'
 import { endpointAttributeFilter } from '../../src/plugins/endpoint-attribute/endpoint-attribute-filter.ts'
 import { endpointAttributeScorer } from '../../src/plugins/endpoint-attribute/endpoint-attribute-scorer.ts'
@@ -77,17 +76,6 @@ describe('endpoint-attribute-scorer', () => {
       const scorer = make('linear_lower_is_better', undefined, key)
       assert.deepEqual(Array.from(scorer.score(request(), [low, high, endpoint()])), [1, 0, 0], key)
     }
-  })
-
-  it('refuses an empty fixed scale', () => {
-    assert.throws(
-      () => make('linear_lower_is_better', { fixedRange: { min: 5, max: 5 } }),
-      (error) =>
-        error instanceof SchedulerError &&
-        error.code === 'CONFIG_INVALID' &&
-        error.message ===
-          'endpoint-attribute-scorer: the fixedRange from 5 to 5 is empty; min must be less than max',
-    )
   })
 })
 

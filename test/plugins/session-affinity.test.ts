@@ -89,10 +89,7 @@ describe('session affinity by a header of the response', () => {
     assert.deepEqual(Array.from(scorer.score(asked, ranks)), [0, 1])
   })
 
-  for (const params of [
-    { encodedEndpointHeaderConfig: { header: 'X-Sticky' } },
-    { headerName: 'X-Sticky' },
-  ]) {
+  for (const params of [{ encodedEndpointHeaderConfig: { header: 'X-Sticky' } }]) {
     it(`uses the header of ${JSON.stringify(params)}`, () => {
       const { send } = make(params)
       assert.deepEqual(send({ 'x-session-token': TOKEN_B }, b), {
@@ -231,7 +228,24 @@ describe('session-affinity-scorer', () => {
     ['0 for all without a session', scores({}), [0, 0, 0]],
     ['0 for all when the endpoint is gone', scores(token, [a, b]), [0, 0]],
     ['1 for one endpoint', scores(token, [c]), [1]],
+    ['0 for one endpoint that is another', scores(token, [a]), [0]],
+    ['0 for all when the header names none', scores({ 'x-session-token': '%%%' }), [0, 0, 0]],
   ] as const) {
     it(`scores ${what}`, () => assert.deepEqual(actual, expected))
   }
+
+  it('scores by an id where the first request of the session went', () => {
+    const scorer = sessionAffinityScorer.create(
+      paramsOf(sessionAffinityScorer, { strategy: 'session_id' }),
+      {
+        clock: { nowMs: () => 0, epochMs: () => 0 },
+        endpoints: { list: () => endpoints, listen: () => () => {} },
+      },
+    )
+    const asked = request({ headers: { 'x-session-id': 's' } })
+    assert.deepEqual(Array.from(scorer.score(asked, endpoints)), [0, 0, 0])
+    scorer.picked?.(asked, b, decision({ default: b }))
+    assert.deepEqual(Array.from(scorer.score(asked, endpoints)), [0, 1, 0])
+    assert.deepEqual(Array.from(scorer.score(asked, [c, b])), [0, 1])
+  })
 })

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { EncodePool } from '../../src/tokenize/encode-pool.ts'
+import { tokenizerFolder } from '../../src/tokenize/tokenizer-file.ts'
 import { byteTokenizersDir } from './fixtures.ts'
 
 describe('EncodePool', () => {
   const directory = byteTokenizersDir('m')
-  const folder = join(directory, 'm')
+  const folder = tokenizerFolder(join(directory, 'm'))
   const pools: EncodePool[] = []
   const make = (threads: number, stuckMs = 30_000): EncodePool => {
     const pool = new EncodePool(threads, stuckMs)
@@ -23,9 +24,26 @@ describe('EncodePool', () => {
     assert.deepEqual(ids, [Int32Array.of(97, 98), Int32Array.of(99)])
   })
 
+  it('refuses a folder whose files are not those of the job any more', async () => {
+    const pool = make(1)
+    const before = { ...folder, stamp: 'of yesterday' }
+    const failure = await pool.encode(before, ['a'], [true])
+    assert.ok('code' in failure && failure.code === 'worker-failed')
+    assert.match(failure.text, /have changed/)
+    assert.deepEqual(await pool.encode(folder, ['a'], [true]), [Int32Array.of(97)])
+  })
+
+  it('goes on with what threads were told to keep, and reads again what they were not', async () => {
+    const pool = make(1)
+    for (const kept of [[folder.path], []]) {
+      pool.keep(kept)
+      assert.deepEqual(await pool.encode(folder, ['a'], [true]), [Int32Array.of(97)])
+    }
+  })
+
   it('says what failed in the thread, which goes on', async () => {
     const pool = make(1)
-    const failure = await pool.encode(join(directory, 'missing'), ['a'], [true])
+    const failure = await pool.encode(tokenizerFolder(join(directory, 'missing')), ['a'], [true])
     assert.ok('code' in failure && failure.code === 'worker-failed')
     assert.match(failure.text, /ENOENT/)
     assert.deepEqual(await pool.encode(folder, ['a'], [true]), [Int32Array.of(97)])

@@ -6,6 +6,8 @@ export interface FilterTrace {
   readonly name: string
   /** `host:port` of those it dropped. */
   readonly dropped: readonly string[]
+  /** Why it failed, where its `onError` is `neutral`: it dropped none. */
+  readonly error?: string
 }
 
 /** What one scorer said: arrays follow `ProfileTrace.endpoints`. */
@@ -16,6 +18,8 @@ export interface ScorerTrace {
   readonly scores: Float64Array
   /** What the scores are made of, in the scorer's own unit; absent when it does not say. */
   readonly terms?: Readonly<Record<string, Float64Array>>
+  /** Why it failed, where its `onError` is `neutral`: every score is 0.5. */
+  readonly error?: string
 }
 
 /** One run of one profile. */

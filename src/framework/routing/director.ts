@@ -32,6 +32,7 @@ import {
   requestPath,
 } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
+import { produceAll } from './produce.ts'
 import type { Configured, ProfileRun } from './profile.ts'
 import { cachedTokensAt, loadOf, promptTokensOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
@@ -152,6 +153,7 @@ export class Director implements Router, Disposable {
   swap(generation: Generation): Promise<Generation> {
     const old = this.#generation
     this.#generation = generation
+    old.retire()
     activate(generation)
     return new Promise((resolve) => {
       if ((this.#uses.get(old) ?? 0) === 0) resolve(old)
@@ -203,7 +205,10 @@ export class Director implements Router, Disposable {
       }
     }
     if (generation.producers.length > 0 && request.prompt !== undefined) {
-      await this.#produce(generation, request, this.#candidates(subset), signal)
+      const { producers } = generation
+      await produceAll(producers, request, this.#candidates(subset), signal, (error) =>
+        this.#services.requestLog.producerFailed(id, error),
+      )
     }
     if (signal.aborted) {
       throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
@@ -367,30 +372,13 @@ export class Director implements Router, Disposable {
     )
   }
 
-  async #produce(
-    generation: Generation,
-    request: InferenceRequest,
-    endpoints: readonly Endpoint[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    for (const { plugin, probe, key } of generation.producers) {
-      const startMs = performance.now()
-      try {
-        const value = plugin.produce(request, endpoints, signal)
-        request.attributes.set(key, value instanceof Promise ? await value : value)
-      } catch (cause) {
-        const error = probe.failed(cause)
-        this.#services.requestLog.producerFailed(request.id, error)
-      }
-      probe.observeSeconds((performance.now() - startMs) / 1000)
-    }
-  }
-
   /** What the primary profile's scorers want in the log; empty when nobody would read it. */
   #reports(generation: Generation, run: ProfileRun, request: InferenceRequest) {
     if (!this.#services.requestLog.enabled) return []
     const profile = generation.profiles.get(run.trace.profile)
-    return (profile?.scorers ?? []).flatMap(({ name, plugin, probe }) => {
+    const said = run.trace.scorers.filter(({ error }) => error === undefined)
+    const scorers = profile?.scorers.filter((each) => said.some(({ name }) => name === each.name))
+    return (scorers ?? []).flatMap(({ name, plugin, probe }) => {
       let report: ReturnType<NonNullable<typeof plugin.report>>
       probe.notify(() => {
         report = plugin.report?.(request, run.scored)

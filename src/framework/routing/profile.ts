@@ -1,9 +1,12 @@
 import type { Endpoint } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { PluginProbe } from '../instrument.ts'
+import { NEUTRAL_SCORE, type OnError } from '../on-error.ts'
 import type { Filter, Picker, Scored, Scorer } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
+import type { Influence } from './influence.ts'
+import { isTied } from './tie.ts'
 
 /** A configured plugin: the name that the YAML gives it, what it does, what it is measured with. */
 export interface Configured<T> {
@@ -12,8 +15,14 @@ export interface Configured<T> {
   readonly probe: PluginProbe
 }
 
+export interface ConfiguredFilter extends Configured<Filter> {
+  readonly onError: OnError
+}
+
 export interface ConfiguredScorer extends Configured<Scorer> {
   readonly weight: number
+  readonly onError: OnError
+  readonly influence: Influence
 }
 
 /** What a profile picked, and why. */
@@ -25,19 +34,19 @@ export interface ProfileRun {
   readonly trace: ProfileTrace
 }
 
-/** Totals closer than this count as equal: sums of the same scores differ by rounding when scorers are reordered. */
-const TIE = 1e-9
+/** Characters of a plugin's error that a decision keeps. */
+const MAX_ERROR_CHARACTERS = 300
 
 /** Filters, then scores, then picks; synchronous, and without state of its own. */
 export class Profile {
   readonly name: string
   readonly scorers: readonly ConfiguredScorer[]
-  readonly #filters: readonly Configured<Filter>[]
+  readonly #filters: readonly ConfiguredFilter[]
   readonly #picker: Configured<Picker>
 
   constructor(
     name: string,
-    filters: readonly Configured<Filter>[],
+    filters: readonly ConfiguredFilter[],
     scorers: readonly ConfiguredScorer[],
     picker: Configured<Picker>,
   ) {
@@ -50,41 +59,44 @@ export class Profile {
   /**
    * @param candidates not empty
    * @param nowMs the clock's time, for the age of the data
-   * @throws {SchedulerError} NO_ENDPOINTS when the filters leave none, PLUGIN_CONTRACT and PLUGIN_FAILED for a plugin
+   * @throws {SchedulerError} NO_ENDPOINTS when the filters leave none; PLUGIN_CONTRACT and PLUGIN_FAILED for a plugin whose
+   *   `onError` is `fail`; what a plugin refuses the request with
    */
   run(request: InferenceRequest, candidates: readonly Endpoint[], nowMs: number): ProfileRun {
     const filters: FilterTrace[] = []
     let endpoints = candidates
-    for (const { name, plugin, probe } of this.#filters) {
-      const left = probe.call(() => plugin.filter(request, endpoints))
-      filters.push({ name, dropped: droppedFrom(endpoints, left) })
-      endpoints = left
+    for (const filter of this.#filters) {
+      endpoints = narrow(filter, request, endpoints, filters)
       if (endpoints.length === 0) {
         throw new SchedulerError(
           'NO_ENDPOINTS',
-          `filter "${name}" of profile "${this.name}" left none of ${candidates.length} endpoints for this request`,
+          `filter "${filter.name}" of profile "${this.name}" left none of ${candidates.length} endpoints for this request`,
         )
       }
     }
 
     const totals = new Float64Array(endpoints.length)
-    const scorers: ScorerTrace[] = this.scorers.map(({ name, plugin, weight, probe }) => {
-      const [given, terms] = probe.call(() => [plugin.score(request, endpoints), plugin.terms?.()])
-      const scores = probe.clamp(given, endpoints.length)
+    const scorers: ScorerTrace[] = []
+    for (const scorer of this.scorers) {
+      const trace = score(scorer, request, endpoints)
+      if (trace === undefined) continue
+      const { weight, scores } = trace
       for (let i = 0; i < totals.length; i++) totals[i]! += weight * scores[i]!
-      return { name, weight, scores, ...(terms && { terms }) }
-    })
+      scorers.push(trace)
+    }
 
     const scored: Scored[] = endpoints.map((endpoint, i) => ({ endpoint, score: totals[i]! }))
     const { name, plugin, probe } = this.#picker
-    const picked = probe.call(() => plugin.pick(request, scored))
-    if (picked.length === 0 || !picked.every((endpoint) => endpoints.includes(endpoint))) {
+    const picked = probe.call(() => {
+      const found = plugin.pick(request, scored)
+      if (found.length > 0 && found.every((endpoint) => endpoints.includes(endpoint))) return found
       throw new SchedulerError(
         'PLUGIN_CONTRACT',
         `picker "${name}" must return at least one of the ${endpoints.length} endpoints it was given`,
       )
-    }
+    })
     const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+    this.#countInfluence(scorers, totals, winnerOf(totals, best, endpoints.indexOf(picked[0]!)))
     return {
       picked,
       scored: endpoints,
@@ -102,15 +114,80 @@ export class Profile {
       },
     }
   }
+
+  /** Of the scorers that did not fail: those that did have no trace, or one with an error. */
+  #countInfluence(traces: readonly ScorerTrace[], totals: Float64Array, winner: number): void {
+    let next = 0
+    for (const { name, influence } of this.scorers) {
+      const trace = traces[next]
+      if (trace?.name !== name) continue
+      next++
+      if (trace.error === undefined) influence.count(trace, totals, winner)
+    }
+  }
 }
 
-/** True when two totals differ by no more than rounding. */
-export function isTied(a: number, b: number): boolean {
-  return Math.abs(a - b) <= TIE
+/** The endpoints that the filter left, with its trace added; all of them when it failed and may. */
+function narrow(
+  { name, plugin, probe, onError }: ConfiguredFilter,
+  request: InferenceRequest,
+  endpoints: readonly Endpoint[],
+  traces: FilterTrace[],
+): readonly Endpoint[] {
+  const passed = probe.attempt(onError, () => {
+    const left = plugin.filter(request, endpoints)
+    return { left, dropped: droppedFrom(endpoints, left, name) }
+  })
+  if (!(passed instanceof SchedulerError)) {
+    traces.push({ name, dropped: passed.dropped })
+    return passed.left
+  }
+  if (onError === 'neutral') traces.push({ name, dropped: [], error: errorText(passed) })
+  return endpoints
 }
 
-function droppedFrom(before: readonly Endpoint[], after: readonly Endpoint[]): readonly string[] {
-  if (after.length === before.length) return []
-  const kept = new Set(after)
-  return before.filter((endpoint) => !kept.has(endpoint)).map((endpoint) => endpoint.hostPort)
+/** What the scorer said; undefined when it failed and is left out for that. */
+function score(
+  { name, plugin, weight, probe, onError }: ConfiguredScorer,
+  request: InferenceRequest,
+  endpoints: readonly Endpoint[],
+): ScorerTrace | undefined {
+  const said = probe.attempt(onError, () => {
+    const scores = probe.clamp(plugin.score(request, endpoints), endpoints.length)
+    const terms = plugin.terms?.()
+    return { name, weight, scores, ...(terms && { terms }) }
+  })
+  if (!(said instanceof SchedulerError)) return said
+  if (onError !== 'neutral') return undefined
+  const scores = new Float64Array(endpoints.length).fill(NEUTRAL_SCORE)
+  return { name, weight, scores, error: errorText(said) }
+}
+
+/** Position of the highest total; of the picked endpoint where it has it. */
+function winnerOf(totals: Float64Array, best: number, picked: number): number {
+  return isTied(totals[picked]!, best) ? picked : totals.indexOf(best)
+}
+
+/** @throws {SchedulerError} PLUGIN_CONTRACT when `after` is not a part of `before` */
+function droppedFrom(
+  before: readonly Endpoint[],
+  after: readonly Endpoint[],
+  filter: string,
+): readonly string[] {
+  if (after === before) return []
+  if (Array.isArray(after)) {
+    const kept = new Set(after)
+    const dropped = before.filter((endpoint) => !kept.has(endpoint))
+    if (after.length === kept.size && before.length - dropped.length === kept.size) {
+      return dropped.map((endpoint) => endpoint.hostPort)
+    }
+  }
+  throw new SchedulerError(
+    'PLUGIN_CONTRACT',
+    `filter "${filter}" must return a list of endpoints among the ${before.length} it was given, none of them twice`,
+  )
+}
+
+function errorText({ message }: SchedulerError): string {
+  return message.slice(0, MAX_ERROR_CHARACTERS)
 }

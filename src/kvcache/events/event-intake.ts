@@ -116,9 +116,13 @@ export class EventIntake {
     return this.#metrics.evictions
   }
 
-  /** Asks engines for what was missed, from now on: at once for what they sent before, later wherever a number is left out. */
-  recoverFrom(source: ReplaySource): void {
-    if (this.#recoveries !== undefined) return
+  /**
+   * Asks engines for what was missed, from now on: at once those that have told nothing for what they sent before, later
+   * wherever a number is left out. Replaces what was asked before; undefined asks nobody.
+   */
+  recoverFrom(source: ReplaySource | undefined): void {
+    if (this.#recoveries !== undefined) this.#stopRecoveries()
+    if (source === undefined) return
     this.#recoveries = new Recoveries(
       source,
       {
@@ -132,6 +136,19 @@ export class EventIntake {
       },
       { metrics: this.#metrics, logger: this.#logger, notices: this.#notices },
     )
+    for (const tracked of this.#owners.list()) this.#seed(tracked)
+  }
+
+  /** Forgets all that came on the bound sockets, or on those that dialled, since they are closed: it would grow stale. */
+  forgetSource(kind: EventSource['kind']): void {
+    for (const [tracked, publishers] of this.#publishers) {
+      for (const [key, publisher] of publishers) {
+        if (!key.startsWith(`${kind} `)) continue
+        publishers.delete(key)
+        this.#drop(publisher)
+      }
+      if (publishers.size === 0) this.#publishers.delete(tracked)
+    }
     for (const tracked of this.#owners.list()) this.#seed(tracked)
   }
 
@@ -265,6 +282,30 @@ export class EventIntake {
       publisher.close()
       owner.fed = false
     })
+  }
+
+  /** Those that wait for an answer and have told nothing are as if they had never been. */
+  #stopRecoveries(): void {
+    this.#recoveries?.close()
+    this.#recoveries = undefined
+    for (const [tracked, publishers] of this.#publishers) {
+      const key = seedKey(tracked.endpoint.rank)
+      const seed = publishers.get(key)
+      if (seed === undefined || seed.lastSequence >= 0) continue
+      publishers.delete(key)
+      this.#drop(seed)
+      if (publishers.size === 0) this.#publishers.delete(tracked)
+    }
+  }
+
+  /** Forgets a publisher whose endpoint stays, with all that it told. */
+  #drop(publisher: PublisherState): void {
+    publisher.close()
+    this.#recoveries?.forget(publisher)
+    publisher.owner.clear()
+    publisher.owner.fed = false
+    const { hostPort } = publisher.owner.endpoint.endpoint
+    this.#notices.set(`kv-publishers:${hostPort}:${publisher.owner.rank}`, undefined)
   }
 
   #parse(text: string): KvTopic | undefined {

@@ -40,7 +40,8 @@ const PLANE_OF_MEDIUM: ReadonlyMap<string, number> = new Map([
 ])
 const MAX_BLOCK_TOKENS = 1 << 16
 const MAX_GROUPS = 256
-const INDEX_FULL = 'kv-index-full'
+/** Notice of an index without room. */
+export const INDEX_FULL = 'kv-index-full'
 const INDEX_FULL_TEXT =
   'the prefix index has reached its memory limit: since then not all new blocks are tracked; raise maxMemoryMiB'
 

@@ -29,7 +29,7 @@ export interface MessageSink {
 }
 
 /**
- * Receives KV events over ZMQ: on a bound socket to which engines connect, on sockets that dial every endpoint at a
+ * Receives KV events over ZMQ: on bound sockets to which engines connect, on sockets that dial every endpoint at a
  * port plus its rank, or both. All sockets of the process share one, so that they share its slices of time.
  */
 export class ZmqIntake {
@@ -37,7 +37,8 @@ export class ZmqIntake {
   readonly #notices: Notices
   readonly #open = new Set<Subscriber>()
   readonly #loops = new Set<Promise<void>>()
-  #bound: Subscriber | undefined
+  /** By the address that was asked for. */
+  readonly #bound = new Map<string, Subscriber>()
   #closed = false
   readonly #slice = new TurnSlice()
 
@@ -46,13 +47,18 @@ export class ZmqIntake {
     this.#notices = options.notices
   }
 
-  /** Where the bound socket listens, with its real port; undefined when it does not. */
+  /** Where the socket bound last listens, with its real port; undefined without one. */
   get boundAddress(): string | undefined {
-    return this.#bound?.lastEndpoint ?? undefined
+    return [...this.#bound.values()].at(-1)?.lastEndpoint ?? undefined
+  }
+
+  /** True for an address that `bind` has opened. */
+  isBound(address: string): boolean {
+    return this.#bound.has(address)
   }
 
   /**
-   * Opens the one bound socket.
+   * Opens a bound socket.
    *
    * @param bind ZMQ address such as `tcp://*:5557`
    * @throws {SchedulerError} PORT_IN_USE, or START_FAILED when the address cannot be bound
@@ -75,9 +81,15 @@ export class ZmqIntake {
       }
     }
     socket.subscribe()
-    this.#bound = socket
+    this.#bound.set(bind, socket)
     this.#logger.info('receiving KV events on a bound socket', { address: socket.lastEndpoint })
     this.#start(socket, { kind: 'bound' }, sink)
+  }
+
+  /** Closes a bound socket. */
+  unbind(address: string): void {
+    this.#close(this.#bound.get(address))
+    this.#bound.delete(address)
   }
 
   /**

@@ -5,12 +5,15 @@ import { type AlignedHashing, HashCandidates } from './hash-alignment.ts'
 type Mismatch = 'block_size' | 'hash_seed'
 
 interface Learned {
+  /** As its events say. */
   blockTokens?: number
+  /** As its metrics page says. */
+  reportedTokens?: number
   /** Undefined inside means that no candidate reproduces the engine's hashes. */
   hashing?: AlignedHashing | 'unknown'
 }
 
-/** Compares what is configured of the engines' hashing with what their events show, and says where they differ. */
+/** Compares what is configured of the engines' hashing with what they show, and says where they differ. */
 export class HashingCheck {
   readonly candidates = new HashCandidates()
   readonly #logger: Logger
@@ -27,7 +30,7 @@ export class HashingCheck {
     this.#notices = notices
     metrics.observed(
       'epp_kv_hashing_mismatches',
-      'Endpoints whose events differ from what is configured of them.',
+      'Endpoints that differ from what is configured of them.',
       () =>
         Object.entries(this.#mismatches).map(([kind, { size }]) => ({
           labels: { kind },
@@ -58,6 +61,14 @@ export class HashingCheck {
     this.#compare(tracked)
   }
 
+  /** What an endpoint's metrics page says of its blocks; counts until its events say something. */
+  sawReported(tracked: TrackedEndpoint, blockTokens: number): void {
+    const learned = this.#of(tracked)
+    if (learned.reportedTokens === blockTokens) return
+    learned.reportedTokens = blockTokens
+    this.#compare(tracked)
+  }
+
   sawHashing(tracked: TrackedEndpoint, hashing: AlignedHashing | undefined): void {
     const learned = this.#of(tracked)
     const said = hashing ?? 'unknown'
@@ -74,7 +85,12 @@ export class HashingCheck {
 
   #compare(tracked: TrackedEndpoint): void {
     const { hostPort } = tracked.endpoint
-    const { blockTokens, hashing } = this.#of(tracked)
+    const { blockTokens: eventTokens, reportedTokens, hashing } = this.#of(tracked)
+    const blockTokens = eventTokens ?? reportedTokens
+    const source =
+      eventTokens === undefined
+        ? `the metrics page of ${hostPort} says`
+        : `the events of ${hostPort} say`
     const { blockTokens: wantedTokens, hashSeed } = this.#expected
     const sizeDiffers =
       wantedTokens !== undefined && blockTokens !== undefined && wantedTokens !== blockTokens
@@ -82,7 +98,7 @@ export class HashingCheck {
       tracked,
       'block_size',
       sizeDiffers
-        ? `configured block size ${wantedTokens}, but the events of ${hostPort} say ${blockTokens}; ${blockTokens} is used: correct blockSize in the profile`
+        ? `configured block size ${wantedTokens}, but ${source} ${blockTokens}; ${blockTokens} is used: correct blockSize in the profile`
         : undefined,
     )
     let seedText: string | undefined

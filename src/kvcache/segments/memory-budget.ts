@@ -1,6 +1,7 @@
 /** Bytes that the structures of one index may take together. */
 export class MemoryBudget {
-  readonly limitBytes: number
+  /** May change at any time; nothing is taken back when it falls below what is used. */
+  limitBytes: number
   #usedBytes = 0
 
   constructor(limitBytes: number) {

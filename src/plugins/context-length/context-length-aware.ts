@@ -19,6 +19,7 @@ export const contextLengthAware = definePlugin({
   kind: 'scorer',
   type: 'context-length-aware',
   description: "Prefers endpoints that are for prompts of the request's length.",
+  differsWhen: 'endpoints carry the label with different ranges of prompt lengths',
   params: Type.Object({
     label: Type.String(RANGE_LABEL),
     enableFiltering: Type.Boolean({

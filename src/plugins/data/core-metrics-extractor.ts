@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { METRICS_SCRAPING } from '../../framework/metrics-scraping.ts'
 import { definePlugin } from '../../framework/plugin.ts'
+import { oneConfiguration } from '../one-configuration.ts'
 
 const NAME = '[a-zA-Z_:][a-zA-Z0-9_:]*'
 const LABEL = '\\s*[a-zA-Z_][a-zA-Z0-9_]*\\s*=\\s*("[^",{}]*"|[^",{}]*)'
@@ -64,5 +65,6 @@ export const coreMetricsExtractor = definePlugin({
     ),
   }),
   inject: { scraping: METRICS_SCRAPING },
+  lint: (_params, use) => oneConfiguration('the names of metrics', use),
   create: (params, { scraping }) => ({ activated: scraping.engines(params) }),
 })

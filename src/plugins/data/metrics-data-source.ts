@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { durationMs } from '../../framework/duration.ts'
 import { METRICS_SCRAPING } from '../../framework/metrics-scraping.ts'
 import { definePlugin } from '../../framework/plugin.ts'
+import { oneConfiguration } from '../one-configuration.ts'
 
 /** Says where model servers have their metrics pages. */
 export const metricsDataSource = definePlugin({
@@ -40,6 +41,7 @@ export const metricsDataSource = definePlugin({
     }),
   }),
   inject: { scraping: METRICS_SCRAPING },
+  lint: (_params, use) => oneConfiguration('where metrics pages are', use),
   create: ({ scheme, path, port, interval, insecureSkipVerify }, { scraping }) => ({
     activated: () =>
       scraping.source({

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { definePlugin } from '../../framework/plugin.ts'
-import { ATTRIBUTE, attributeReader } from './attributes.ts'
+import { ATTRIBUTE, attributeNames, attributeReader, knownAttribute } from './attributes.ts'
 
 const Operator = Type.Union(
   [
@@ -40,6 +40,23 @@ export const endpointAttributeFilter = definePlugin({
       { description: 'What an endpoint must fulfil.' },
     ),
   }),
+  lint: ({ attribute, onMissing, fallbackOnEmpty, algorithm }, use) => {
+    const known = knownAttribute(attribute, use)
+    const { operator, value } = algorithm.threshold
+    const passing = known === undefined ? 'none' : passingOf(operator, value, known.max)
+    if (passing === 'some' || (passing === 'all' && onMissing === 'Fail')) return []
+    const keepsAll =
+      passing === 'all' || fallbackOnEmpty || (known === undefined && onMissing === 'Pass')
+    const kept = keepsAll ? 'every endpoint is kept' : 'no endpoint is kept'
+    const kind = keepsAll ? 'warning' : 'error'
+    if (known === undefined) {
+      const message = `no metric is read as "${attribute}", so that ${kept}; add it to customMetrics of core-metrics-extractor`
+      return [{ kind, path: ['attribute'], message, known: attributeNames(use) }]
+    }
+    const range = known.max === 1 ? 'goes from 0 to 1' : 'is never below 0'
+    const message = `${attribute} ${range}, so that with ${operator} ${value} ${kept}; correct it`
+    return [{ kind, path: ['algorithm', 'threshold', 'value'], message }]
+  },
   create: ({ attribute, onMissing, fallbackOnEmpty, algorithm }) => {
     const read = attributeReader(attribute)
     const { operator, value: limit } = algorithm.threshold
@@ -69,5 +86,28 @@ function holds(value: number, operator: Static<typeof Operator>, limit: number):
       return value === limit
     case 'NotEqual':
       return value !== limit
+  }
+}
+
+/** Which values from 0 to `max` pass. @param max undefined when the values can be any */
+function passingOf(
+  operator: Static<typeof Operator>,
+  limit: number,
+  max: number | undefined,
+): 'all' | 'some' | 'none' {
+  if (max === undefined) return 'some'
+  switch (operator) {
+    case 'LessThan':
+      return limit <= 0 ? 'none' : limit > max ? 'all' : 'some'
+    case 'LessThanOrEqual':
+      return limit < 0 ? 'none' : limit >= max ? 'all' : 'some'
+    case 'GreaterThan':
+      return limit >= max ? 'none' : limit < 0 ? 'all' : 'some'
+    case 'GreaterThanOrEqual':
+      return limit > max ? 'none' : limit <= 0 ? 'all' : 'some'
+    case 'Equal':
+      return limit < 0 || limit > max ? 'none' : 'some'
+    case 'NotEqual':
+      return limit < 0 || limit > max ? 'all' : 'some'
   }
 }

@@ -1,7 +1,9 @@
 import { type Static, Type } from 'typebox'
-import { SchedulerError } from '../../framework/errors.ts'
-import { definePlugin } from '../../framework/plugin.ts'
-import { ATTRIBUTE, attributeReader } from './attributes.ts'
+import { definePlugin, type Remark } from '../../framework/plugin.ts'
+import { ATTRIBUTE, attributeNames, attributeReader, knownAttribute } from './attributes.ts'
+
+/** A scale of which values can use less than this share was meant for another unit. */
+const LEAST_COVERED = 0.1
 
 const Range = Type.Object(
   {
@@ -46,11 +48,20 @@ export const endpointAttributeScorer = definePlugin({
   kind: 'scorer',
   type: 'endpoint-attribute-scorer',
   description: 'Scores endpoints by a metric of your choice.',
+  differsWhen: 'the metrics of engines differ in that attribute',
   params: Type.Object({ attributeKey: Type.String(ATTRIBUTE), algorithm: Algorithm }),
+  lint: ({ attributeKey, algorithm }, use) => {
+    const known = knownAttribute(attributeKey, use)
+    if (known === undefined) {
+      const message = `no metric is read as "${attributeKey}", so that every endpoint scores 0; add it to customMetrics of core-metrics-extractor`
+      return [{ kind: 'warning', path: ['attributeKey'], message, known: attributeNames(use) }]
+    }
+    const fixed = algorithm.normalization?.fixedRange
+    return fixed === undefined ? [] : rangeRemarks(attributeKey, fixed, known.max)
+  },
   create: ({ attributeKey, algorithm }) => {
     const read = attributeReader(attributeKey)
     const fixed = algorithm.normalization?.fixedRange
-    if (fixed) checkRange(fixed)
     const lowerIsBetter = algorithm.type === 'linear_lower_is_better'
     return {
       score(_request, endpoints) {
@@ -67,12 +78,25 @@ export const endpointAttributeScorer = definePlugin({
   },
 })
 
-function checkRange({ min, max }: Static<typeof Range>): void {
-  if (min < max) return
-  throw new SchedulerError(
-    'CONFIG_INVALID',
-    `endpoint-attribute-scorer: the fixedRange from ${min} to ${max} is empty; min must be less than max`,
-  )
+/** @param most greatest value that the attribute can have; undefined when its values can be any */
+function rangeRemarks(
+  name: string,
+  { min, max }: Static<typeof Range>,
+  most: number | undefined,
+): readonly Remark[] {
+  const path = ['algorithm', 'normalization', 'fixedRange']
+  if (min >= max) {
+    const message = `the range from ${min} to ${max} is empty; min must be less than max`
+    return [{ kind: 'error', path, message }]
+  }
+  if (most === undefined) return []
+  const covered = (Math.min(max, most) - Math.max(min, 0)) / (max - min)
+  if (covered >= LEAST_COVERED) return []
+  const range = most === 1 ? 'goes from 0 to 1' : 'is never below 0'
+  const effect =
+    covered > 0 ? `differ by at most ${Number(covered.toPrecision(2))}` : 'are all alike'
+  const message = `${name} ${range}, so that scores on the range from ${min} to ${max} ${effect}; correct it`
+  return [{ kind: 'warning', path, message }]
 }
 
 function rangeOf(values: readonly (number | undefined)[]): Static<typeof Range> {

@@ -17,6 +17,16 @@ export const byLabel = definePlugin({
       description: 'True keeps endpoints without the label too.',
     }),
   }),
+  lint: ({ label, validValues, allowsNoLabel }) =>
+    validValues.length > 0 || allowsNoLabel
+      ? []
+      : [
+          {
+            kind: 'error',
+            path: [],
+            message: `keeps no endpoint: no value of "${label}" is valid; list some in validValues`,
+          },
+        ],
   create: ({ label, validValues, allowsNoLabel }) => ({
     filter: (_request, endpoints) =>
       endpoints.filter(({ labels }) => {

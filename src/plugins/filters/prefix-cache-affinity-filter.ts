@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { PROMPT_TOKENS } from '../../framework/attributes.ts'
 import type { Endpoint } from '../../framework/endpoint.ts'
-import { definePlugin } from '../../framework/plugin.ts'
+import { definePlugin, type Remark } from '../../framework/plugin.ts'
 import { IN_FLIGHT, PREFIX_MATCHER, RANDOM } from '../../framework/services.ts'
 
 /**
@@ -43,7 +43,36 @@ export const prefixCacheAffinityFilter = definePlugin({
   }),
   inject: { inFlight: IN_FLIGHT, prefixes: PREFIX_MATCHER, random: RANDOM },
   needs: [PROMPT_TOKENS],
-  watchesResponses: true,
+  // What an endpoint still has to compute is asked for only where the wait has a limit.
+  watchesResponses: ({ affinityThreshold, maxTTFTPenaltyMs }) =>
+    affinityThreshold > 0 && maxTTFTPenaltyMs > 0,
+  lint: ({ affinityThreshold, explorationProbability, maxTTFTPenaltyMs }) => {
+    const keepsAll = (param: string, value: number, why: string): readonly Remark[] => [
+      {
+        kind: 'warning',
+        path: [param],
+        message: `${value} keeps all endpoints, since ${why}; set another value, or remove the filter`,
+      },
+    ]
+    if (affinityThreshold <= 0) {
+      return keepsAll('affinityThreshold', affinityThreshold, 'any share of a prompt is enough')
+    }
+    if (affinityThreshold > 1) {
+      return keepsAll('affinityThreshold', affinityThreshold, 'no share of a prompt is above 1')
+    }
+    if (explorationProbability === 1) {
+      return keepsAll('explorationProbability', 1, 'every request explores')
+    }
+    if (maxTTFTPenaltyMs > 0) return []
+    return [
+      {
+        kind: 'unused',
+        path: ['peakPrefillThroughput'],
+        message:
+          'maxTTFTPenaltyMs is 0 and sets no limit, so that this has no effect; set that one, or remove this',
+      },
+    ]
+  },
   create: (params, { inFlight, prefixes, random }) => {
     const { affinityThreshold, explorationProbability, maxTTFTPenaltyMs } = params
     const leastTtftMs = (endpoints: readonly Endpoint[]) =>

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import type { Endpoint } from '../../framework/endpoint.ts'
-import { definePlugin } from '../../framework/plugin.ts'
+import { definePlugin, type Remark } from '../../framework/plugin.ts'
 import { IN_FLIGHT, type InFlight } from '../../framework/services.ts'
 
 const Condition = Type.Object(
@@ -51,7 +51,26 @@ export const utilizationFilter = definePlugin({
     }),
   }),
   inject: { inFlight: IN_FLIGHT },
-  watchesResponses: true,
+  watchesResponses: ({ conditions }) =>
+    conditions.some(({ metric }) => metric === 'active-requests'),
+  lint: ({ conditions }) =>
+    conditions.flatMap(({ metric, maxValue }, i): Remark[] => {
+      const path = ['conditions', i]
+      const tighter = conditions.findIndex(
+        (other, at) =>
+          other.metric === metric &&
+          (other.maxValue < maxValue || (other.maxValue === maxValue && at < i)),
+      )
+      if (tighter >= 0) {
+        const { maxValue: least } = conditions[tighter]!
+        const message = `conditions[${tighter}] limits ${metric} to ${least}, so that ${maxValue} has no effect; keep one`
+        return [{ kind: 'warning', path, message }]
+      }
+      if (metric !== 'kv-cache-utilization' || maxValue < 1) return []
+      const message =
+        'no share of KV blocks in use is above 1, so that this excludes none but endpoints without metrics; write a lower maxValue'
+      return [{ kind: 'warning', path: [...path, 'maxValue'], message }]
+    }),
   create: ({ conditions, fallbackOnEmpty }, { inFlight }) => ({
     filter(_request, endpoints) {
       const unknown = endpoints.some(({ metrics }) => metrics)

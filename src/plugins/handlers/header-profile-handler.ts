@@ -5,6 +5,11 @@ import { definePlugin } from '../../framework/plugin.ts'
 /** Characters of a client's header that a message repeats. */
 const MAX_SHOWN = 64
 
+/** True for what a header can say once the space around it is gone: no control characters but tabs (RFC 9110, section 5.5). */
+function isHeaderValue(text: string): boolean {
+  return text === text.trim() && !/\p{Cc}/u.test(text.replaceAll('\t', ''))
+}
+
 /**
  * Runs the one profile that a request header names; without the header, or with an empty one, the default. The only
  * profile there is runs whatever the header says. A name that no profile has is a client's mistake (BAD_REQUEST).
@@ -25,6 +30,25 @@ export const headerProfileHandler = definePlugin({
       description: 'Profile of requests without the header.',
     }),
   }),
+  lint: ({ headerName, defaultProfile }, { profiles }) => {
+    if (profiles.length < 2) {
+      const message = 'runs the only profile there is, whatever the header says; remove it'
+      return [{ kind: 'warning', path: [], message }]
+    }
+    if (profiles.includes(defaultProfile)) return []
+    return [
+      {
+        kind: 'warning',
+        path: ['defaultProfile'],
+        message: `no profile is named "${defaultProfile}", so that requests without the header ${headerName} are refused; name one of: ${profiles.join(', ')}`,
+        known: profiles,
+      },
+    ]
+  },
+  selects: ({ defaultProfile }, profiles) =>
+    profiles.length < 2
+      ? profiles
+      : profiles.filter((name) => name === defaultProfile || isHeaderValue(name)),
   create: ({ headerName, defaultProfile }) => {
     const header = headerName.toLowerCase()
     return {

@@ -1,6 +1,6 @@
 import type { Endpoint } from '../../framework/endpoint.ts'
 import type { Scored } from '../../framework/plugin.ts'
-import { isTied } from '../../framework/routing/profile.ts'
+import { isTied } from '../../framework/routing/tie.ts'
 import type { InFlight, Random } from '../../framework/services.ts'
 
 /** Param of every picker. */

@@ -12,6 +12,7 @@ export const activeRequestScorer = definePlugin({
   kind: 'scorer',
   type: 'active-request-scorer',
   description: 'Prefers endpoints with few requests of this picker in flight.',
+  differsWhen: 'requests of this picker are under way',
   params: Type.Object({
     idleThreshold: Type.Integer({
       minimum: 0,

@@ -87,10 +87,23 @@ export const costScorer = definePlugin({
   kind: 'scorer',
   type: 'cost-scorer',
   description: 'Prefers the endpoint on which this request causes the least delay, in seconds.',
+  differsWhen: 'endpoints differ in load or in what they have cached of a prompt',
   params: Params,
   inject: { inFlight: IN_FLIGHT, matcher: PREFIX_MATCHER, ghost: GHOST_INDEX },
   needs: [PROMPT_TOKENS],
   watchesResponses: true,
+  lint: (_params, { profile }) =>
+    profile.some(({ type }) => type === 'max-score-picker') &&
+    profile.filter(({ kind }) => kind === 'scorer').length === 1
+      ? [
+          {
+            kind: 'unused',
+            path: ['scaleSeconds'],
+            message:
+              'the only scorer beside max-score-picker picks the least cost on any scale, so that this has no effect; remove it',
+          },
+        ]
+      : [],
   create: (params, services) => new CostScorer(params, services),
 })
 
@@ -182,7 +195,9 @@ class CostScorer implements Scorer, Observer {
       for (let i = 0; i < values.length; i++) values[i] = value(endpoints[i]!, i)
       return values
     }
-    const kvCapacity = each(({ metrics }) => (metrics?.kvBlocks ?? 0) * (metrics?.blockTokens ?? 0))
+    // One number that is none would make the costs of all endpoints none.
+    const known = (value = 0) => (value > 0 && value < Number.POSITIVE_INFINITY ? value : 0)
+    const kvCapacity = each(({ metrics }) => known(metrics?.kvBlocks) * known(metrics?.blockTokens))
     const tokensOf = (found: PrefixMatch | undefined) =>
       each((_, i) => (found ? Math.min(promptTokens, found.blocks[i]! * found.blockTokens[i]!) : 0))
     return {
@@ -193,7 +208,7 @@ class CostScorer implements Scorer, Observer {
       queued: each((endpoint) => inFlight.queuedTokens(endpoint)),
       requests: each((endpoint) => inFlight.requests(endpoint)),
       context: each((endpoint) => inFlight.contextTokens(endpoint)),
-      kvUsed: each(({ metrics }, i) => (metrics?.kvCacheUsage ?? 0) * kvCapacity[i]!),
+      kvUsed: each(({ metrics }, i) => known(metrics?.kvCacheUsage) * kvCapacity[i]!),
       kvPending: each((endpoint) => inFlight.pendingKvTokens(endpoint)),
       kvCapacity,
     }

@@ -5,7 +5,9 @@ import { definePlugin } from '../../framework/plugin.ts'
 export const kvCacheUtilizationScorer = definePlugin({
   kind: 'scorer',
   type: 'kv-cache-utilization-scorer',
+  aliases: ['kv-cache-scorer'],
   description: 'Prefers endpoints whose KV cache has many free blocks.',
+  differsWhen: 'the metrics of engines differ in the share of KV blocks in use',
   params: Type.Object({}),
   create: () => ({
     score(_request, endpoints) {

@@ -12,6 +12,7 @@ export const loadAwareScorer = definePlugin({
   kind: 'scorer',
   type: 'load-aware-scorer',
   description: "Prefers endpoints whose engine's queue is short, on an absolute scale.",
+  differsWhen: 'the metrics of engines show waiting requests',
   params: Type.Object({
     threshold: Type.Integer({
       minimum: 1,

@@ -15,6 +15,7 @@ export const noHitLruScorer = definePlugin({
   type: 'no-hit-lru-scorer',
   description:
     'Spreads requests whose prompt no endpoint has cached, the least recently used first.',
+  differsWhen: 'a request comes of whose prompt no endpoint has anything cached',
   params: Type.Object({
     lruSize: Type.Integer({
       minimum: 1,

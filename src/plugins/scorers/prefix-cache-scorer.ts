@@ -1,12 +1,21 @@
 import { Type } from 'typebox'
 import { PROMPT_TOKENS } from '../../framework/attributes.ts'
-import { definePlugin } from '../../framework/plugin.ts'
-import { PREFIX_FINDING, type PrefixMatch, ROUTED_PREFIX_INDEX } from '../../framework/services.ts'
+import type { Endpoint } from '../../framework/endpoint.ts'
+import { definePlugin, type Remark } from '../../framework/plugin.ts'
+import type { InferenceRequest } from '../../framework/request.ts'
+import {
+  PREFIX_FINDING,
+  PREFIX_MATCHER,
+  type PrefixMatch,
+  ROUTED_PREFIX_INDEX,
+} from '../../framework/services.ts'
+import { configureRouted, LEAST_BLOCK_TOKENS, ROUTED_PARAMS } from '../data/routed-params.ts'
+import { oneConfiguration } from '../one-configuration.ts'
 import { podScores } from './prefix-report.ts'
 
 /**
  * Prefers endpoints to which prompts with the same beginning were sent before; it learns from this picker's own picks and
- * needs no events.
+ * needs no events, unless its source is what the engines' events tell.
  *
  * With r = matched / usable blocks and l = min(1, matched tokens / scale) squared, the score is (1 - w) r + w l.
  */
@@ -15,28 +24,14 @@ export const prefixCacheScorer = definePlugin({
   type: 'prefix-cache-scorer',
   description:
     'Prefers endpoints to which prompts with the same beginning were sent (estimated: no events needed).',
+  differsWhen: 'prompts share a beginning with earlier ones that is longer than a block',
   params: Type.Object({
-    autoTune: Type.Boolean({
-      default: true,
+    source: Type.Union([Type.Literal('routed'), Type.Literal('tracked')], {
+      default: 'routed',
       description:
-        "Take the block size from the engine's metrics (at least 64 tokens) when it says so.",
+        "Who says what endpoints hold: this picker's own picks, or the engines' events as precise-prefix-cache-producer follows them.",
     }),
-    blockSizeTokens: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        description: 'Tokens per block; setting it turns autoTune off. 64 when nothing else says.',
-      }),
-    ),
-    maxPrefixTokensToMatch: Type.Integer({
-      minimum: 0,
-      default: 131072,
-      description: 'Prompt tokens beyond this are not matched; 0 matches all.',
-    }),
-    lruCapacityPerServer: Type.Integer({
-      minimum: 1,
-      default: 31250,
-      description: 'Blocks remembered per endpoint; the longest unused go first.',
-    }),
+    ...ROUTED_PARAMS,
     matchLengthWeight: Type.Number({
       minimum: 0,
       maximum: 1,
@@ -49,25 +44,54 @@ export const prefixCacheScorer = definePlugin({
       description: 'Matched tokens that count as a full match length.',
     }),
   }),
-  inject: { index: ROUTED_PREFIX_INDEX },
+  inject: { index: ROUTED_PREFIX_INDEX, matcher: PREFIX_MATCHER },
   needs: [PROMPT_TOKENS],
-  create: (params, { index }) => {
+  lint: (params, use) => {
+    const remarks: Remark[] = []
+    if (params.matchLengthWeight === 0) {
+      const message = 'matchLengthWeight is 0, so that this has no effect; set that one too'
+      remarks.push({ kind: 'unused', path: ['matchLengthScaleTokens'], message })
+    }
+    if (params.source === 'tracked') {
+      const message = 'events tell what endpoints hold, so that this has no effect; remove it'
+      const unused = Object.keys(ROUTED_PARAMS)
+      return [
+        ...remarks,
+        ...unused.map((key): Remark => ({ kind: 'unused', path: [key], message })),
+      ]
+    }
+    remarks.push(...oneConfiguration('the index of routed prompts', use))
+    const { blockSizeTokens, maxPrefixTokensToMatch: longest } = params
+    const leastBlock = blockSizeTokens ?? LEAST_BLOCK_TOKENS
+    if (longest > 0 && longest < leastBlock) {
+      remarks.push({
+        kind: 'warning',
+        path: ['maxPrefixTokensToMatch'],
+        message: `${longest} tokens are less than a block of ${leastBlock}, so that nothing matches and every endpoint scores 0; raise it`,
+      })
+    }
+    return remarks
+  },
+  create: (params, { index, matcher }) => {
+    const isTracked = params.source === 'tracked'
     let found: PrefixMatch | undefined
+    const matchOf = (request: InferenceRequest, endpoints: readonly Endpoint[]) => {
+      if (isTracked) return matcher.find(request, endpoints)?.match
+      const tokens = request.attributes.get(PROMPT_TOKENS)
+      const match = tokens && index.match(request, tokens, endpoints)
+      if (match && !request.attributes.get(PREFIX_FINDING)) {
+        request.attributes.set(PREFIX_FINDING, { endpoints, match, source: 'routed', tracked: 0 })
+      }
+      return match
+    }
     return {
-      activated: () =>
-        index.configure({
-          blockTokens: params.blockSizeTokens ?? (params.autoTune ? undefined : 64),
-          maxPrefixTokens: params.maxPrefixTokensToMatch || Number.POSITIVE_INFINITY,
-          blocksPerEndpoint: params.lruCapacityPerServer,
-        }),
+      activated() {
+        if (!isTracked) configureRouted(params, index)
+      },
       score(request, endpoints) {
-        const tokens = request.attributes.get(PROMPT_TOKENS)
-        const match = tokens && index.match(request, tokens, endpoints)
+        const match = matchOf(request, endpoints)
         found = match
         if (!match) return new Float64Array(endpoints.length)
-        if (!request.attributes.get(PREFIX_FINDING)) {
-          request.attributes.set(PREFIX_FINDING, { endpoints, match, source: 'routed', tracked: 0 })
-        }
         const weight = params.matchLengthWeight
         return match.weighted.map((blocks, i) => {
           const share = blocks / Math.max(1, match.usableBlocks[i]!)
@@ -77,7 +101,8 @@ export const prefixCacheScorer = definePlugin({
       },
       report: (_request, endpoints) => podScores(endpoints, found),
       picked(request, endpoint) {
-        const tokens = request.attributes.get(PROMPT_TOKENS)
+        // What is asked of the matcher it learns from by itself.
+        const tokens = isTracked ? undefined : request.attributes.get(PROMPT_TOKENS)
         if (tokens) index.record(request, tokens, endpoint)
       },
     }

@@ -11,6 +11,7 @@ export const queueScorer = definePlugin({
   type: 'queue-scorer',
   aliases: ['queue-depth-scorer'],
   description: "Prefers endpoints with few requests waiting in the engine's queue.",
+  differsWhen: 'the metrics of engines differ in waiting requests',
   params: Type.Object({}),
   create: () => ({
     score: (_request, endpoints) => fewestFirst(endpoints, ({ waiting }) => waiting),

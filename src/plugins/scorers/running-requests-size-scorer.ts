@@ -10,6 +10,7 @@ export const runningRequestsSizeScorer = definePlugin({
   kind: 'scorer',
   type: 'running-requests-size-scorer',
   description: 'Prefers endpoints whose engine runs few requests.',
+  differsWhen: 'the metrics of engines differ in running requests',
   params: Type.Object({}),
   create: () => ({
     score: (_request, endpoints) => fewestFirst(endpoints, ({ running }) => running),

@@ -13,6 +13,7 @@ export const tokenLoadScorer = definePlugin({
   kind: 'scorer',
   type: 'token-load-scorer',
   description: 'Prefers endpoints with few prompt tokens to compute, this request included.',
+  differsWhen: 'prompts are being computed that take a noticeable share of queueThresholdTokens',
   params: Type.Object({
     queueThresholdTokens: Type.Integer({
       minimum: 1,
@@ -23,6 +24,17 @@ export const tokenLoadScorer = definePlugin({
   inject: { inFlight: IN_FLIGHT, prefixes: PREFIX_MATCHER },
   needs: [PROMPT_TOKENS],
   watchesResponses: true,
+  lint: ({ queueThresholdTokens }) =>
+    queueThresholdTokens > 1
+      ? []
+      : [
+          {
+            kind: 'warning',
+            path: ['queueThresholdTokens'],
+            message:
+              'an engine computes at least one token of every prompt, so that every endpoint scores 0; set the load of a busy endpoint, such as 4194304',
+          },
+        ],
   create: ({ queueThresholdTokens }, { inFlight, prefixes }) => ({
     score(request, endpoints) {
       const prompts = request.attributes.get(PROMPT_TOKENS)?.prompts ?? []

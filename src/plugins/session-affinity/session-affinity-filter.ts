@@ -1,5 +1,11 @@
 import { definePlugin } from '../../framework/plugin.ts'
-import { SESSION_PARAMS, SESSION_SERVICES, sessionAffinity } from './session-affinity.ts'
+import {
+  SESSION_PARAMS,
+  SESSION_SERVICES,
+  sessionAffinity,
+  sessionRemarks,
+  setsHeader,
+} from './session-affinity.ts'
 
 /** Keeps the endpoint that the request's session had before; all without a session, or when that endpoint is gone. */
 export const sessionAffinityFilter = definePlugin({
@@ -8,7 +14,8 @@ export const sessionAffinityFilter = definePlugin({
   description: "Keeps the endpoint to which a session's earlier requests went.",
   params: SESSION_PARAMS,
   inject: SESSION_SERVICES,
-  watchesResponses: true,
+  watchesResponses: setsHeader,
+  lint: sessionRemarks,
   create: (params, services) => {
     const affinity = sessionAffinity(params, services)
     return {

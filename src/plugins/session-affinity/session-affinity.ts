@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import type { Endpoint } from '../../framework/endpoint.ts'
-import type { Observer } from '../../framework/plugin.ts'
+import type { Observer, PluginUse, Remark } from '../../framework/plugin.ts'
 import type { InferenceRequest } from '../../framework/request.ts'
 import type { Decision } from '../../framework/routing/decision.ts'
 import { CLOCK, ENDPOINTS, type Endpoints } from '../../framework/services.ts'
@@ -19,9 +19,6 @@ export const SESSION_PARAMS = Type.Object({
     default: '',
     description: 'Profile whose endpoint is remembered; the one that counts when empty.',
   }),
-  headerName: Type.Optional(
-    Type.String({ minLength: 1, description: 'Older form of encodedEndpointHeaderConfig.header.' }),
-  ),
   encodedEndpointHeaderConfig: Type.Object(
     {
       header: Type.String({
@@ -61,10 +58,42 @@ export const SESSION_PARAMS = Type.Object({
 
 export const SESSION_SERVICES = { clock: CLOCK, endpoints: ENDPOINTS }
 
+/** What has no effect in the params of either plugin. */
+export function sessionRemarks(
+  params: Static<typeof SESSION_PARAMS>,
+  { profiles }: PluginUse,
+): readonly Remark[] {
+  const remarks: Remark[] = []
+  const unused = (message: string, ...path: readonly (string | number)[]) =>
+    remarks.push({ kind: 'unused', path, message })
+  const { strategy, profileName } = params
+  const byId = strategy === 'session_id'
+  unused(
+    `the strategy is ${strategy}, so that this has no effect; change it, or remove this`,
+    byId ? 'encodedEndpointHeaderConfig' : 'sessionIdConfig',
+  )
+  const headers = params.sessionIdConfig.sources.map(({ header }) => header.toLowerCase())
+  for (const [i, header] of headers.entries()) {
+    if (byId && headers.indexOf(header) < i) {
+      unused(`"${header}" stands before this already; remove one`, 'sessionIdConfig', 'sources', i)
+    }
+  }
+  if (profileName !== '' && !profiles.includes(profileName)) {
+    const message = `no profile is named "${profileName}", so that no session is ever bound; name one of: ${profiles.join(', ')}`
+    remarks.push({ kind: 'warning', path: ['profileName'], message, known: profiles })
+  }
+  return remarks
+}
+
 /** Where a session's requests went before, and what it takes to know that. */
 export interface SessionAffinity extends Required<Pick<Observer, 'picked' | 'responseHeaders'>> {
   /** The endpoint that the request's session is bound to; undefined without a session, or when it is not among these. */
   bound(request: InferenceRequest, endpoints: readonly Endpoint[]): Endpoint | undefined
+}
+
+/** Whether the plugins set a header of the response: where the client remembers. */
+export function setsHeader({ strategy }: Static<typeof SESSION_PARAMS>): boolean {
+  return strategy === 'encoded_endpoint_header'
 }
 
 export function sessionAffinity(
@@ -75,7 +104,7 @@ export function sessionAffinity(
   const chosen: Chosen = (target, decision) => endpointOf(profileName, target, decision, endpoints)
   return strategy === 'session_id'
     ? new SessionTable(sessionIdConfig, chosen, clock)
-    : new EncodedEndpointHeader(params.headerName ?? encodedEndpointHeaderConfig.header, chosen)
+    : new EncodedEndpointHeader(encodedEndpointHeaderConfig.header, chosen)
 }
 
 /** The endpoint of a decision that is to be remembered; undefined when its profile did not run or picked none. */

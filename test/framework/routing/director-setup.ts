@@ -1,6 +1,7 @@
 import { buildGeneration, type GenerationSpec } from '../../../src/framework/build.ts'
 import { Container } from '../../../src/framework/container.ts'
 import type { Endpoint } from '../../../src/framework/endpoint.ts'
+import type { OnError } from '../../../src/framework/on-error.ts'
 import type { AnyPlugin, Usage } from '../../../src/framework/plugin.ts'
 import { seededRandom } from '../../../src/framework/random.ts'
 import { DecisionLog } from '../../../src/framework/routing/decision.ts'
@@ -12,6 +13,7 @@ import {
   IN_FLIGHT,
   LOGGER,
   METRICS,
+  NOTICES,
   type ParsedRequest,
   RANDOM,
 } from '../../../src/framework/services.ts'
@@ -21,6 +23,7 @@ import { maxScorePicker } from '../../../src/plugins/pickers/max-score-picker.ts
 import { activeRequestScorer } from '../../../src/plugins/scorers/active-request-scorer.ts'
 import { createLogger } from '../../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../../src/telemetry/metrics.ts'
+import { createNotices } from '../../../src/telemetry/notices.ts'
 
 const never = new AbortController().signal
 
@@ -34,6 +37,8 @@ export interface Setup {
   readonly responses?: 'auto' | 'always' | 'never'
   /** What the engine's answers say at their end. */
   readonly usage?: Usage
+  /** By plugin type. */
+  readonly onError?: Readonly<Record<string, OnError>>
 }
 
 /** A director over real framework parts; endpoints, clock and the wire format are the test's. */
@@ -46,6 +51,7 @@ export function setUp(setup: Setup = {}) {
     epochMs: () => 0,
   })
   const metrics = new PrometheusMetrics()
+  const notices = createNotices(() => 0)
   const inFlight = new InFlightLedger()
   const listeners: EndpointListener[] = []
   let endpoints = setup.endpoints ?? [endpoint({ name: 'a' }), endpoint({ name: 'b' })]
@@ -55,6 +61,7 @@ export function setUp(setup: Setup = {}) {
       name: plugin.type,
       plugin,
       params: paramsOf(plugin),
+      onError: setup.onError?.[plugin.type],
     })),
     profiles: [
       {
@@ -71,8 +78,11 @@ export function setUp(setup: Setup = {}) {
   const container = new Container()
     .provide(LOGGER, {}, () => logger)
     .provide(METRICS, {}, () => metrics)
+    .provide(NOTICES, {}, () => notices)
     .provide(RANDOM, {}, () => seededRandom(1))
     .provide(IN_FLIGHT, {}, () => inFlight)
+  const generation = (id: number) =>
+    buildGeneration(id, spec, container, plugins, (plugin) => paramsOf(plugin))
   let nowMs = 0
   const decisions = new DecisionLog(10)
   const director = new Director(
@@ -108,7 +118,7 @@ export function setUp(setup: Setup = {}) {
       refused() {},
     },
     { requestTimeoutMs: setup.requestTimeoutMs ?? 60_000, responses: setup.responses ?? 'auto' },
-    buildGeneration(1, spec, container, plugins, (plugin) => paramsOf(plugin)),
+    generation(1),
   )
   const route = (headers: Record<string, string> = {}, subset?: readonly string[]) =>
     director.route(
@@ -120,7 +130,9 @@ export function setUp(setup: Setup = {}) {
     route,
     inFlight,
     decisions,
+    notices,
     lines,
+    generation,
     endpoints: () => endpoints,
     remove(gone: Endpoint) {
       endpoints = endpoints.filter((each) => each !== gone)

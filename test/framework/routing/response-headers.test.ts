@@ -3,6 +3,7 @@ import { PluginProbe } from '../../../src/framework/instrument.ts'
 import type { Observer, ResponseStart } from '../../../src/framework/plugin.ts'
 import { responseHeadersOf } from '../../../src/framework/routing/response-headers.ts'
 import { endpoint, request } from '../../../src/framework/testing.ts'
+import { createNotices } from '../../../src/telemetry/notices.ts'
 import { CountingMetrics, keepingLogger } from '../../extproc/fakes.ts'
 
 const RESPONSE: ResponseStart = {
@@ -18,7 +19,10 @@ function set(...observers: Observer[]) {
   const configured = observers.map((plugin, i) => ({
     name: `plugin-${i}`,
     plugin,
-    probe: new PluginProbe('observer', 'test', `plugin-${i}`, metrics, logger),
+    probe: new PluginProbe(
+      { kind: 'observer', type: 'test', name: `plugin-${i}` },
+      { metrics, logger, notices: createNotices(() => 0) },
+    ),
   }))
   const headers = responseHeadersOf(configured, request(), endpoint(), RESPONSE)
   const faults = (i: number) =>

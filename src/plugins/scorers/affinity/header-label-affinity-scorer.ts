@@ -6,6 +6,7 @@ export const headerLabelAffinityScorer = definePlugin({
   kind: 'scorer',
   type: 'header-label-affinity-scorer',
   description: 'Prefers endpoints with a label that equals a request header.',
+  differsWhen: 'requests carry the header and some endpoints the label of its value',
   params: Type.Object({
     headerName: Type.String({ minLength: 1, description: 'Request header, in any case.' }),
     labelKey: Type.String({ minLength: 1, description: 'Label of the endpoint.' }),

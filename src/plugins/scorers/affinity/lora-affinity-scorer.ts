@@ -9,6 +9,7 @@ export const loraAffinityScorer = definePlugin({
   kind: 'scorer',
   type: 'lora-affinity-scorer',
   description: "Prefers endpoints that have the request's LoRA adapter, or room for it.",
+  differsWhen: 'requests name a LoRA adapter that some engines have loaded',
   params: Type.Object({}),
   create: () => ({
     score: ({ targetModel }, endpoints) =>

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { EventSockets } from '../../src/app/event-sockets.ts'
+import { parseConfig } from '../../src/config/parse.ts'
+import { createKvEventPublisher } from '../../src/kvcache/events/event-publisher.ts'
+import { builtinPlugins } from '../../src/plugins/index.ts'
+import { block, track } from '../kvcache/events/sockets.ts'
+import { createKvCache, MemoryLogger, MemoryNotices, models, until } from '../kvcache/fakes.ts'
+
+const config = (address: string) =>
+  parseConfig(
+    `plugins:\n  - { type: precise-prefix-cache-scorer, parameters: { kvEventsConfig: { zmqEndpoint: '${address}' } } }\n`,
+    'p.yaml',
+    builtinPlugins,
+  )
+
+describe('EventSockets of several pools', () => {
+  const FIRST = 'tcp://127.0.0.1:0'
+  const SECOND = 'tcp://127.0.0.2:0'
+
+  function setUp() {
+    const sockets = track(
+      new EventSockets({ logger: new MemoryLogger(), notices: new MemoryNotices() }, {}),
+    )
+    const pool = (address: string) => {
+      const { cache, endpoints } = createKvCache(models(['m']))
+      track(cache)
+      endpoints.add({ address })
+      const { intake } = cache
+      return { endpoints, intake, blocks: () => cache.status()[0]!.blocks }
+    }
+    /** Publishes at an address, as the engine of a pool, until the condition holds. */
+    const publish = async (to: string, as: string, done: () => boolean) => {
+      const engine = track(
+        await createKvEventPublisher({
+          ...{ endpoint: to, topic: `kv@${as}@m`, encoding: 'map', rank: 0 },
+        }),
+      )
+      await until(() => {
+        engine.publish([block('a', 0, 1)])
+        return done()
+      }, `events of ${as} at ${to}`)
+    }
+    return { sockets, pool, publish }
+  }
+
+  it('keep an address as long as one of them wants it', async () => {
+    const { sockets, pool, publish } = setUp()
+    const [one, two] = [pool('10.0.0.1'), pool('10.0.0.2')]
+    await sockets.configure(one, config(FIRST))
+    await sockets.configure(two, config(FIRST))
+    const first = sockets.boundAddress!
+    await publish(first, '10.0.0.1', () => one.blocks() === 1)
+    await publish(first, '10.0.0.2', () => two.blocks() === 1)
+    await sockets.configure(two, config(SECOND))
+    assert.notEqual(sockets.boundAddress, first)
+    assert.deepEqual([one.blocks(), two.blocks()], [1, 0], 'the one that moved begins anew')
+    const second = sockets.boundAddress!
+    await publish(second, '10.0.0.2', () => two.blocks() === 1)
+    sockets.remove(two)
+    assert.equal(sockets.boundAddress, first)
+    sockets.remove(one)
+    assert.equal(sockets.boundAddress, undefined)
+  })
+
+  it('open nothing for a pool that has left meanwhile', async () => {
+    const { sockets, pool } = setUp()
+    const one = pool('10.0.0.1')
+    const opening = sockets.configure(one, config(FIRST))
+    sockets.remove(one)
+    await opening
+    assert.equal(sockets.boundAddress, undefined)
+  })
+
+  it('leave all as it is where an address cannot be bound', async () => {
+    const { sockets, pool, publish } = setUp()
+    const one = pool('10.0.0.1')
+    await sockets.configure(one, config(FIRST))
+    const first = sockets.boundAddress!
+    await assert.rejects(sockets.configure(one, config('tcp://192.0.2.1:0')), {
+      code: 'START_FAILED',
+    })
+    assert.equal(sockets.boundAddress, first)
+    await publish(first, '10.0.0.1', () => one.blocks() === 1)
+  })
+})
