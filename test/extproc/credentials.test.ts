@@ -78,7 +78,7 @@ describe('serverCredentials', () => {
       const start = () => serverCredentials(tls, telemetry())
       await assert.rejects(start(), {
         code: 'START_FAILED',
-        message: /cannot read .*tls\.crt.*; --cert-path must name a folder/,
+        message: /cannot read .*tls\.(crt|key).*; --cert-path must name a folder/,
       })
       write(one, two)
       await assert.rejects(start(), {
