@@ -1,3 +1,4 @@
+import { PROMPT_TOKENS } from '../framework/attributes.ts'
 import type { Endpoint } from '../framework/endpoint.ts'
 import type { Observer, Outcome } from '../framework/plugin.ts'
 import type { InferenceRequest } from '../framework/request.ts'
@@ -28,6 +29,8 @@ export class PredictionMetrics implements Observer {
     const finding = request.attributes.get(PREFIX_FINDING)
     const at = finding?.endpoints.indexOf(endpoint) ?? -1
     if (usage?.cachedTokens === undefined || !finding || at < 0) return
+    // Of several prompts vLLM reports the last one's cached tokens only (0.10.0 to 0.32.0).
+    if (request.attributes.get(PROMPT_TOKENS)?.prompts.length !== 1) return
     const predicted = finding.match.blocks[at]! * finding.match.blockTokens[at]!
     this.#predicted.inc(predicted)
     this.#actual.inc(usage.cachedTokens)
