@@ -8,7 +8,7 @@ const OWN_TOKENS = 100
 const ABORT_EVERY = 13
 const STREAM_EVERY = 2
 /** What an engine that is gone, or a pool that is empty for a moment, may give. */
-const EXPECTED = new Set(['200', '503', '429', 'aborted', 'cut'])
+const EXPECTED = new Set(['200', '502', '503', '429', 'aborted', 'cut'])
 
 /** Requests at a steady rate, some streamed, some aborted; what becomes of them is counted. */
 export class SoakLoad {
