@@ -17,11 +17,13 @@ import { DEFAULT_POOL_CONFIG } from './discovery/kubernetes/policy.ts'
 import { parseEndpointFlags } from './discovery/static.ts'
 import { type ExtProcServer, startExtProcServer } from './extproc/server.ts'
 import { SchedulerError } from './framework/errors.ts'
+import { DEFAULT_LIMITS, type Limits } from './framework/limits.ts'
 import { seededRandom } from './framework/random.ts'
 import { Readiness } from './framework/readiness.ts'
 import { DecisionLog } from './framework/routing/decision.ts'
 import { PoolRouter } from './framework/routing/pool-router.ts'
 import { RequestLog, type RequestLogMode } from './framework/routing/request-log.ts'
+import type { ResponsesMode } from './framework/routing/request-policy.ts'
 import type { Clock, Router } from './framework/services.ts'
 import { builtinPlugins } from './plugins/index.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
@@ -55,12 +57,17 @@ export interface ServeOptions {
   readonly tokenizersDir?: string
   readonly secureServing: boolean
   readonly certPath?: string
-  readonly responses: 'auto' | 'always' | 'never'
+  /** The configuration says when absent. */
+  readonly responses?: ResponsesMode
+  /** Endpoints to name after the target; those that the picker picks when absent. */
+  readonly fallbackEndpoints?: number
   readonly refreshMetricsInterval: number
   readonly requestTimeout: number
   readonly drainTimeout: number
   readonly maxBodyMib: number
   readonly maxBufferedMib: number
+  /** The defaults when absent. */
+  readonly limits?: Limits
   readonly adminToken: string | undefined
   readonly logFormat: LogFormat
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
@@ -146,7 +153,8 @@ async function startParts(
     write: options.write ?? ((line) => process.stdout.write(line)),
     epochMs: clock.epochMs,
   })
-  const metrics = new PrometheusMetrics()
+  const limits = options.limits ?? DEFAULT_LIMITS
+  const metrics = new PrometheusMetrics(limits.maxLabelValues)
   const notices = createNotices(clock.epochMs)
   const readiness = new Readiness()
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 32))
@@ -159,11 +167,15 @@ async function startParts(
   const base = await baseConfig(options, load)
   warnOf(logger, base.config.warnings)
 
-  const sockets = new EventSockets(services, {
-    bind: options.kvEventsBind,
-    dialPort: options.kvEventsDial,
-    replayPort: options.kvEventsReplay,
-  })
+  const sockets = new EventSockets(
+    services,
+    {
+      bind: options.kvEventsBind,
+      dialPort: options.kvEventsDial,
+      replayPort: options.kvEventsReplay,
+    },
+    limits.maxEventBytes,
+  )
   onClose(() => sockets.close())
   const decisions = new DecisionLog(DECISIONS_KEPT)
   const requestLog = new RequestLog(logger, options.requestLog)
@@ -193,11 +205,23 @@ async function startParts(
   if (base.isFile) onClose(watchConfigFile(base.text, pools, load, services))
 
   const host = options.bindAddress === undefined ? {} : { host: options.bindAddress }
+  const refusedConnections = metrics.counter(
+    'epp_connections_refused_total',
+    'Connections closed at once, since a port had as many as are allowed.',
+    { port: 'admin' },
+  )
   const admin = new AdminServer(
     {
       metricsContentType: metrics.contentType,
       metricsText: () => metrics.text(),
-      ready: () => readiness.list(),
+      ready: () => [
+        ...readiness.list(),
+        ...pools
+          .list()
+          .flatMap((pool) =>
+            pool.hashing().map((detail) => ({ name: 'kv-hashing', ok: true, detail })),
+          ),
+      ],
       notices: () => notices.list(),
       endpoints: () => pools.list().flatMap((pool) => pool.endpointPage()),
       configuration: () => {
@@ -206,7 +230,13 @@ async function startParts(
       },
       decisions,
     },
-    { ...host, port: options.metricsPort, token: options.adminToken },
+    {
+      ...host,
+      port: options.metricsPort,
+      token: options.adminToken,
+      maxConnections: limits.maxConnections,
+      dropped: () => refusedConnections.inc(),
+    },
   )
   const metricsPort = await admin.start()
   onClose(() => admin.close())
@@ -218,6 +248,7 @@ async function startParts(
       ...host,
       grpcPort: options.grpcPort,
       grpcHealthPort: options.grpcHealthPort,
+      ...limits,
       maxBodyBytes: options.maxBodyMib * MEBIBYTE,
       maxBufferedBytes: options.maxBufferedMib * MEBIBYTE,
       secureServing: options.secureServing,
@@ -270,6 +301,7 @@ async function baseConfig(
 function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
   return {
     tokenizersDir: options.tokenizersDir,
+    limits: options.limits ?? DEFAULT_LIMITS,
     scraper: {
       intervalMs: options.refreshMetricsInterval,
       ...(options.metricsStalenessMs !== undefined && { stalenessMs: options.metricsStalenessMs }),
@@ -278,7 +310,10 @@ function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
     },
     director: {
       requestTimeoutMs: options.requestTimeout,
-      responses: options.responses,
+      ...(options.responses !== undefined && { responses: options.responses }),
+      ...(options.fallbackEndpoints !== undefined && {
+        fallbackEndpoints: options.fallbackEndpoints,
+      }),
       subsetHints: options.subsetHints ?? true,
     },
   }
@@ -306,6 +341,7 @@ async function startOwnPool(
     const discovery = new FileDiscovery(file, {
       ...services,
       sink: pool.endpoints,
+      ...(options.limits && { maxEndpoints: options.limits.maxEndpoints }),
       readText: (path) => readText(path, MAX_DOCUMENT_BYTES),
       readDocument,
       watchFile: (path, listener, watch) => new FileWatch(path, listener, watch),

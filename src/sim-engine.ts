@@ -24,6 +24,7 @@ export async function startSimEngine(
   options: SimEngineOptions,
   logger: Logger,
 ): Promise<RunningSimEngine> {
+  const versions = [options.version]
   const tokenizer = new PromptTokenizer({
     tokenizersDir: options.tokenizersDir,
     models: {
@@ -32,6 +33,7 @@ export async function startSimEngine(
           ? options.servedModelName
           : undefined,
     },
+    engines: { versions: () => versions, contextTokens: () => undefined },
     clock,
     logger,
     metrics: new PrometheusMetrics(),

@@ -27,6 +27,7 @@ const none = new Map<string, string>()
 const server = await startExtProcServer(
   {
     router: {
+      mayWatchResponse: () => true,
       route: async ({ body }): Promise<Routed> => ({
         requestId: '',
         destination: destination!,

@@ -34,6 +34,9 @@ export interface AdminOptions {
   readonly port: number
   /** Bearer token for all but metrics and health; without one these answer loopback only. */
   readonly token: string | undefined
+  /** Connections at once; one that comes beyond is closed and `dropped` called. No limit when absent. */
+  readonly maxConnections?: number
+  readonly dropped?: () => void
 }
 
 const DEFAULT_LIMIT = 100
@@ -64,6 +67,8 @@ export class AdminServer {
         })
       },
     )
+    if (options.maxConnections !== undefined) this.#server.maxConnections = options.maxConnections
+    this.#server.on('drop', () => options.dropped?.())
   }
 
   /**

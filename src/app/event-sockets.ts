@@ -30,8 +30,13 @@ export class EventSockets {
   readonly #gone = new WeakSet<EventConsumer>()
   #last: Promise<void> = Promise.resolve()
 
-  constructor(services: { readonly logger: Logger; readonly notices: Notices }, flags: EventPorts) {
-    this.#zmq = new ZmqIntake(services)
+  /** @param maxEventBytes of one message */
+  constructor(
+    services: { readonly logger: Logger; readonly notices: Notices },
+    flags: EventPorts,
+    maxEventBytes?: number,
+  ) {
+    this.#zmq = new ZmqIntake(services, maxEventBytes)
     this.#flags = flags
     this.#logger = services.logger.named('kv-events')
   }

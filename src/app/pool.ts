@@ -7,6 +7,7 @@ import { Scraper, type ScraperOptions } from '../datalayer/scraper.ts'
 import type { Generation } from '../framework/build.ts'
 import { Container } from '../framework/container.ts'
 import { PluginProbe } from '../framework/instrument.ts'
+import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
 import { METRICS_SCRAPING } from '../framework/metrics-scraping.ts'
 import type { Observer } from '../framework/plugin.ts'
 import type { DecisionLog } from '../framework/routing/decision.ts'
@@ -40,7 +41,7 @@ import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
 import { KvCache } from '../kvcache/kv-cache.ts'
 import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
-import { openAiApi } from '../openai/openai-api.ts'
+import { createOpenAiApi } from '../openai/openai-api.ts'
 import { CostMetrics } from '../telemetry/cost-metrics.ts'
 import { FieldMetrics } from '../telemetry/field-metrics.ts'
 import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
@@ -76,6 +77,8 @@ export interface PoolOptions {
   readonly scraper: ScraperOptions &
     Required<Pick<EngineConnection, 'scheme' | 'insecureSkipVerify'>>
   readonly director: Omit<DirectorOptions, 'pool'>
+  /** The defaults when absent. */
+  readonly limits?: Limits
 }
 
 /** Where a configuration comes from, and its text. */
@@ -125,7 +128,8 @@ export class Pool {
     this.#config = config
     this.#text = text
     const { metrics, clock } = services
-    const endpoints = new EndpointStore(services)
+    const limits = options.limits ?? DEFAULT_LIMITS
+    const endpoints = new EndpointStore(services, limits.maxEndpoints)
     const inFlight = this.#inFlight
     this.endpoints = endpoints
     const { scheme, insecureSkipVerify } = options.scraper
@@ -135,9 +139,11 @@ export class Pool {
       ...services,
       models: this.#models,
       tokenizersDir: options.tokenizersDir,
+      engines: this.#models,
       endpoints,
       engineScheme: scheme,
       engineSkipVerify: insecureSkipVerify,
+      limits,
     })
     configureTokenizer(this.#tokenizer, config)
     this.#cache = new KvCache({
@@ -145,6 +151,7 @@ export class Pool {
       models: this.#models,
       endpoints,
       maxMemoryBytes: indexBytes(config),
+      limits,
     })
     const keys = new RequestKeys(new ChainHasher())
     this.#routed = new KvRoutedPrefixIndex({
@@ -200,7 +207,7 @@ export class Pool {
         ...services,
         endpoints,
         models: this.#models,
-        openAi: openAiApi,
+        openAi: createOpenAiApi(limits),
         inFlight,
         observers: [
           observe('field-metrics', field),
@@ -224,6 +231,11 @@ export class Pool {
 
   get intake(): EventIntake {
     return this.#cache.intake
+  }
+
+  /** How engines hash their blocks, as their events show: one line for those that do it alike. */
+  hashing(): readonly string[] {
+    return this.#cache.hashing()
   }
 
   /** True while nothing is known of any endpoint's cache. */
@@ -317,10 +329,10 @@ export class Pool {
 
   /** What `/endpoints` shows. */
   endpointPage() {
-    const caches = new Map(this.#cache.status().map((status) => [status.hostPort, status]))
+    const caches = new Map(this.#cache.status().map((status) => [status.id, status]))
     const nowMs = this.#services.clock.nowMs()
     return this.endpoints.list().map((endpoint) => {
-      const status = caches.get(endpoint.hostPort)
+      const status = caches.get(endpoint.id)
       return {
         pool: this.name,
         name: endpoint.name,
@@ -328,6 +340,7 @@ export class Pool {
         address: endpoint.hostPort,
         rank: endpoint.rank,
         labels: Object.fromEntries(endpoint.labels),
+        version: this.#models.versionOf(endpoint.id),
         state: endpoint.metrics ? 'scraped' : 'no fresh metrics',
         inFlight: this.#inFlight.requests(endpoint),
         waiting: endpoint.metrics?.waiting,

@@ -6,6 +6,7 @@ import { durationMs } from '../framework/duration.ts'
 import { DEFAULT_KV_EVENTS_PORT } from '../kvcache/events/zmq-intake.ts'
 import { type TrackedParams, tokenProcessorOf } from '../plugins/data/tracked-params.ts'
 import { builtinPlugins } from '../plugins/index.ts'
+import type { TokenProducerParams } from '../plugins/producers/token-producer.ts'
 import type { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 
 /** Where KV events come in: an address that engines connect to, a port at which every endpoint is dialled, or neither. */
@@ -56,14 +57,16 @@ export function endpointsFile(config: CheckedConfig): string | undefined {
 
 export function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedConfig): void {
   const precise = trackedParams(config)
-  const producer = paramsOf<{ modelName?: string; vllm?: { url: string } }>(
-    config,
-    'token-producer',
-  )
+  const producer = paramsOf<TokenProducerParams>(config, 'token-producer')
   tokenizer.configure({
     folders: config.tokenizers,
     fallbackModel: producer?.modelName ?? (precise && tokenProcessorOf(precise).model),
     engineUrl: producer?.vllm?.url,
+    ...(producer && {
+      source: producer.source,
+      maxMismatches: producer.maxMismatches,
+      trustRequestChatTemplate: producer.trustRequestChatTemplate,
+    }),
   })
 }
 

@@ -77,7 +77,6 @@ function demoPicker(tokenizersDir: string | undefined) {
     metricsPort: 9090,
     kvEventsBind: EVENTS,
     secureServing: true,
-    responses: 'auto',
     refreshMetricsInterval: 200,
     requestTimeout: 3_600_000,
     drainTimeout: 2000,

@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander'
 import { type MetricSelector, parseMetricSelector } from '../datalayer/metric-selector.ts'
 import { durationMs } from '../framework/duration.ts'
 import type { RequestLogMode } from '../framework/routing/request-log.ts'
+import { type ResponsesMode, responsesMode } from '../framework/routing/request-policy.ts'
 
 /** What flags say, from text to values. Each throws commander's `InvalidArgumentError` for a text that it cannot read. */
 
@@ -17,6 +18,13 @@ export function positive(text: string): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && value > 0 && Number.isSafeInteger(value)) return value
   throw new InvalidArgumentError(`"${text}" is not a positive whole number.`)
+}
+
+/** A whole number, 0 among them. */
+export function count(text: string): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value
+  throw new InvalidArgumentError(`"${text}" is not a whole number.`)
 }
 
 export function verbosity(text: string): number {
@@ -50,6 +58,12 @@ export function requestLog(text: string): RequestLogMode {
   const [, every] = /^sampled=([1-9]\d*)$/.exec(text) ?? []
   if (every !== undefined) return { sampled: Number(every) }
   throw new InvalidArgumentError(`"${text}" is none of on, off, sampled=N.`)
+}
+
+export function responses(text: string): ResponsesMode {
+  const mode = responsesMode(text)
+  if (mode !== undefined) return mode
+  throw new InvalidArgumentError(`"${text}" is none of auto, full, sampled=N, none.`)
 }
 
 /** A pool by name, in the namespace of all pools when it names none. */

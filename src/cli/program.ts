@@ -6,6 +6,7 @@ import { addFetchTokenizerCommand } from './fetch-tokenizer.ts'
 import { addPluginsCommand } from './plugins.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
+import { addTokenizeCommand } from './tokenize.ts'
 
 /** The command line: `serve` when no command is named. Commands load what they need when they run, so that help is quick. */
 export function createProgram(): Command {
@@ -21,7 +22,7 @@ export function createProgram(): Command {
       .description('answer a gateway over ext_proc (the default command)')
       .addHelpText(
         'after',
-        "\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT. GIE's and llm-d's flags are taken too.\n\nExample:\n" +
+        "\nEach flag has an environment variable: --grpc-port is EPP_GRPC_PORT. GIE's and llm-d's flags are taken too.\nFurther limits (--max-...) are listed in docs/security.md.\n\nExample:\n" +
           '  epp serve --endpoint 10.0.0.5:8000 --endpoint 10.0.0.6:8000 --tokenizers-dir ./tokenizers',
       ),
   ).action(async (values: Record<string, unknown>) => {
@@ -33,5 +34,6 @@ export function createProgram(): Command {
   addSimEngineCommand(program)
   addDemoCommand(program)
   addFetchTokenizerCommand(program)
+  addTokenizeCommand(program)
   return program
 }

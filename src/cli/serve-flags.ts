@@ -1,6 +1,7 @@
 import { Option } from 'commander'
 import {
   bool,
+  count,
   duration,
   metric,
   poolGroup,
@@ -8,12 +9,14 @@ import {
   port,
   positive,
   requestLog,
+  responses,
   targetPorts,
   urlPath,
   verbosity,
   zapLevel,
 } from './flag-values.ts'
 import { inertOptions } from './inert-flags.ts'
+import { limitFlags } from './limit-flags.ts'
 
 const DEFAULT_KV_PORT = 5557
 const DEFAULT_KV_REPLAY_PORT = 5558
@@ -52,9 +55,14 @@ function generalFlags(): readonly Option[] {
     new Option('--enable-cert-reload [bool]', 'take changed files of --cert-path over')
       .default(false)
       .argParser(bool),
-    new Option('--responses <mode>', 'look at responses: auto is when a plugin needs them')
-      .choices(['auto', 'always', 'never'])
-      .default('auto'),
+    new Option(
+      '--responses <mode>',
+      'look at them: auto (when a plugin needs them), full, sampled=N, none',
+    ).argParser(responses),
+    new Option(
+      '--fallback-endpoints <n>',
+      'named after the picked one, for gateways that try a list',
+    ).argParser(count),
     new Option('--disable-endpoint-subset-filter [bool]', "ignore the gateway's subset hints")
       .default(false)
       .argParser(bool),
@@ -90,12 +98,6 @@ function generalFlags(): readonly Option[] {
     new Option('--drain-timeout <duration>', 'time that running requests get at shutdown')
       .default(30_000, '30s')
       .argParser(duration),
-    new Option('--max-body-mib <n>', 'larger request bodies get 413')
-      .default(64)
-      .argParser(positive),
-    new Option('--max-buffered-mib <n>', 'all bodies held at once; beyond it 503')
-      .default(1024)
-      .argParser(positive),
     new Option(
       '--admin-token-file <file>',
       'bearer token for the admin pages (default: loopback only)',
@@ -163,6 +165,7 @@ function hiddenFlags(): readonly Option[] {
 export function serveFlags(): readonly Option[] {
   const named = [
     ...generalFlags(),
+    ...limitFlags(),
     ...kubernetesFlags().map((option) => option.helpGroup('Kubernetes:')),
     ...hiddenFlags(),
   ]

@@ -6,10 +6,11 @@ import type { MetricSelector } from '../datalayer/metric-selector.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { LogLevel, PoolName } from './flag-values.ts'
 import { inertAttributes, inertWarnings } from './inert-flags.ts'
+import { type GivenLimits, limitsOf } from './limit-flags.ts'
 import { serveFlags } from './serve-flags.ts'
 
 /** What commander puts for the flags that are not handed on as they are. */
-interface Given {
+interface Given extends GivenLimits {
   readonly configFile?: string
   readonly configText?: string
   readonly endpoint?: readonly string[]
@@ -70,6 +71,7 @@ export function serveOptions(
   return {
     ...(handedOn(given) as Omit<ServeOptions, 'endpoints' | 'logLevel' | 'logFormat'>),
     endpoints: given.endpoint ?? [],
+    limits: limitsOf(given),
     logLevel: given.zapLogLevel ?? (given.verbosity >= 4 ? 'debug' : 'info'),
     logFormat: given.logFormat ?? (given.zapEncoder === 'json' ? 'json' : 'text'),
     adminToken: given.adminTokenFile === undefined ? undefined : readToken(given.adminTokenFile),
@@ -95,6 +97,9 @@ const OTHERWISE: ReadonlySet<string> = new Set<keyof Given>([
   ...(['totalQueuedRequestsMetric', 'totalRunningRequestsMetric'] as const),
   ...(['kvCacheUsagePercentageMetric', 'cacheInfoMetric'] as const),
   ...(['disableEndpointSubsetFilter', 'enableCertReload'] as const),
+  ...(['maxHeaderKib', 'maxRequests', 'maxConnections', 'maxJsonValues', 'maxMessages'] as const),
+  ...(['maxPromptChars', 'maxEventMib', 'maxEventsPerSecond', 'maxEndpoints'] as const),
+  ...(['maxLabelValues'] as const),
 ])
 
 function handedOn(given: Given): unknown {

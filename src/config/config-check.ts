@@ -1,5 +1,6 @@
 import type { GenerationSpec, ProfileSpec } from '../framework/build.ts'
 import type { AnyPlugin } from '../framework/plugin.ts'
+import { type RequestPolicy, responsesMode } from '../framework/routing/request-policy.ts'
 import { check } from './check.ts'
 import { DEFAULT_HANDLER } from './defaults.ts'
 import { Entries } from './entries.ts'
@@ -50,12 +51,27 @@ export function checkConfig(
   const handler = canStandIn ? entries.standIn('handler', DEFAULT_HANDLER) : choice.handler
   const names = new Set(profiles.flatMap(namesIn))
   return {
-    spec: { plugins: entries.specs(names), profiles, handler: handler?.name ?? '' },
+    spec: {
+      plugins: entries.specs(names),
+      profiles,
+      handler: handler?.name ?? '',
+      requests: requestPolicy(file),
+    },
     tokenizers: textFieldsOf(file.tokenizers),
     modules: textsOf(file.modules),
     metricsCompat: isFields(file.metrics) && file.metrics.compat === true,
     origins: entries.origins(names),
     lint: { entries: entries.list, profiles: choice.profiles, handler },
+  }
+}
+
+/** What the file says of requests beside plugins; what is not of its shape is a problem already. */
+function requestPolicy({ responses, saltHeader, dataParallel }: Fields): RequestPolicy {
+  const mode = typeof responses === 'string' ? responsesMode(responses) : undefined
+  return {
+    ...(mode !== undefined && { responses: mode }),
+    ...(typeof saltHeader === 'string' && { saltHeader: saltHeader.toLowerCase() }),
+    ...(dataParallel === 'header' && { dataParallel }),
   }
 }
 

@@ -1,6 +1,7 @@
 import { stringify } from 'yaml'
 import type { PluginSpec, ProfileSpec } from '../framework/build.ts'
 import type { AnyPlugin } from '../framework/plugin.ts'
+import { responsesText } from '../framework/routing/request-policy.ts'
 import { type CommentedLine, commentedLines } from './commented-yaml.ts'
 import type { Origin } from './lint-input.ts'
 import { type CheckedConfig, defaultParams } from './parse.ts'
@@ -13,6 +14,7 @@ export type PlaceText = (path: Path) => string
 
 const DEFAULT = 'default'
 const STANDS_IN = 'stands in'
+const REQUEST_FIELDS: readonly string[] = ['responses', 'saltHeader', 'dataParallel']
 
 /**
  * A checked configuration as lines of YAML: every plugin that is put to work, with all its parameters, and every profile
@@ -26,6 +28,7 @@ export function effectiveConfig(
   builtin: readonly AnyPlugin[],
 ): readonly CommentedLine[] {
   const { spec, modules, tokenizers, metricsCompat } = config
+  const { responses, ...requests } = spec.requests ?? {}
   const plugins = [...spec.plugins, ...standInProducers(spec.plugins, builtin)]
   const text = stringify(
     {
@@ -36,12 +39,15 @@ export function effectiveConfig(
       schedulingProfiles: spec.profiles.map(profileEntry),
       ...(Object.keys(tokenizers).length > 0 && { tokenizers }),
       ...(metricsCompat && { metrics: { compat: true } }),
+      ...(responses !== undefined && { responses: responsesText(responses) }),
+      ...requests,
     },
     { aliasDuplicateObjects: false, lineWidth: 0 },
   )
   return commentedLines(text, ([section, index, ...inner]) => {
     if (section === 'plugins') return pluginComment(plugins[Number(index)]!, inner, config, place)
     if (section === 'schedulingProfiles') return profileComment(Number(index), inner, config, place)
+    if (REQUEST_FIELDS.includes(String(section))) return place([section!])
     return index === undefined ? undefined : place([section!, index, ...inner])
   })
 }

@@ -1,7 +1,7 @@
 import { distance } from 'fastest-levenshtein'
 
 /** Longer lists are not read. */
-const SHORT_LIST = 16
+const SHORT_LIST = 20
 
 /**
  * The known word that `word` was probably meant to be; undefined when none is near. Near is a third of the letters, at

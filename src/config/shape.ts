@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { RESPONSES_PATTERN } from '../framework/routing/request-policy.ts'
 
 /** The API groups under which the field writes this kind of file. */
 export const API_VERSIONS = ['llm-d.ai/v1alpha1', 'inference.networking.x-k8s.io/v1alpha1'] as const
@@ -137,6 +138,26 @@ export const FILE_SHAPE = Type.Object({
       compat: Type.Optional(
         Type.Boolean({ description: "Adds llm-d's metric names (llm_d_epp_*)." }),
       ),
+    }),
+  ),
+  responses: Type.Optional(
+    Type.String({
+      pattern: RESPONSES_PATTERN,
+      description:
+        'Which responses are looked at: `full`, `sampled=N` (one in N), `none`, or `auto` (the default): all where a plugin needs them, else none. --responses wins.',
+    }),
+  ),
+  saltHeader: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9-]+$',
+      description:
+        "Header in which the gateway gives the cache salt, in the place of the body's: the engine gets it as `cache_salt`.",
+    }),
+  ),
+  dataParallel: Type.Optional(
+    Type.Enum(['header'], {
+      description:
+        '`header`: an engine has several data-parallel ranks behind one port; the picked rank is told as `x-data-parallel-rank`.',
     }),
   ),
   featureGates: Type.Optional(strings('Known in llm-d and GIE, without effect here.')),

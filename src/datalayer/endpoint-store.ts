@@ -4,6 +4,7 @@ import {
   type EndpointSpec,
   hostPort,
 } from '../framework/endpoint.ts'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type {
   Counter,
   EndpointListener,
@@ -40,15 +41,18 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
   readonly #byId = new Map<string, Living>()
   readonly #listeners = new Set<EndpointListener>()
   readonly #freeSlots: number[] = []
+  readonly #maxEndpoints: number
+  #leftOut = 0
   #slots = 0
   #incarnations = 0
   #list: readonly Endpoint[] | undefined = Object.freeze([])
 
-  constructor(services: {
-    readonly logger: Logger
-    readonly metrics: Metrics
-    readonly notices: Notices
-  }) {
+  /** @param maxEndpoints those that come after so many are left out, and a notice says so */
+  constructor(
+    services: { readonly logger: Logger; readonly metrics: Metrics; readonly notices: Notices },
+    maxEndpoints: number = DEFAULT_LIMITS.maxEndpoints,
+  ) {
+    this.#maxEndpoints = maxEndpoints
     this.#logger = services.logger.named('endpoints')
     this.#notices = services.notices
     const changes = (change: string) =>
@@ -65,6 +69,11 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
     services.metrics.observed('epp_endpoints', 'Endpoints that can be picked.', () => [
       { labels: {}, value: this.#living.size },
     ])
+    services.metrics.observed(
+      'epp_endpoints_left_out',
+      'Endpoints that discovery names beyond those that a pool may have.',
+      () => [{ labels: {}, value: this.#leftOut }],
+    )
   }
 
   list(): readonly Endpoint[] {
@@ -105,13 +114,22 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
   #wanted(): Map<string, EndpointSpec> {
     const wanted = new Map<string, EndpointSpec>()
     const claimed: string[] = []
+    let left = 0
     for (const [source, specs] of this.#sources) {
       for (const spec of specs) {
         const key = hostPort(spec.address, spec.port)
         if (wanted.has(key)) claimed.push(`${spec.namespace}/${spec.name} at ${key} (${source})`)
-        else wanted.set(key, spec)
+        else if (wanted.size < this.#maxEndpoints) wanted.set(key, spec)
+        else left++
       }
     }
+    this.#leftOut = left
+    this.#notices.set(
+      'endpoints-too-many',
+      left === 0
+        ? undefined
+        : `${left} endpoints are left out, since a pool has at most ${this.#maxEndpoints}; raise --max-endpoints`,
+    )
     this.#notices.set(
       'endpoints-claimed-twice',
       claimed.length === 0

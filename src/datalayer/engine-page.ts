@@ -1,4 +1,4 @@
-import type { AdapterLoad, EndpointMetrics } from '../framework/endpoint.ts'
+import type { AdapterLoad, EndpointMetrics, PrefixCacheCounters } from '../framework/endpoint.ts'
 import type { MetricSelector } from './metric-selector.ts'
 import { labelOf, Needle, ofEngine, type Sample } from './page-samples.ts'
 
@@ -42,6 +42,13 @@ export type PageReading =
 const USAGE = 'vllm:kv_cache_usage_perc'
 const OLD_USAGE = 'vllm:gpu_cache_usage_perc'
 
+/** vLLM's counters of its prefix cache. */
+const PREFIX_CACHE = [
+  'vllm:prefix_cache_queries_total',
+  'vllm:prefix_cache_hits_total',
+  'vllm:request_success_total',
+] as const
+
 const NO_CUSTOM: ReadonlyMap<string, number> = new Map()
 const NOTHING: readonly string[] = []
 
@@ -61,6 +68,7 @@ export class EnginePageReader {
   readonly #blockTokens: Needle | undefined
   readonly #blocks: Needle | undefined
   readonly #custom: readonly (readonly [key: string, needle: Needle])[]
+  readonly #prefixCache: readonly Needle[]
   /** What all names of the engine begin with. */
   readonly #family: string | undefined
 
@@ -80,6 +88,8 @@ export class EnginePageReader {
     this.#custom = Array.from(metrics.custom, ([key, selector]) => [key, new Needle(selector)])
     const first = (this.#waiting ?? this.#running ?? this.#usage)?.name
     this.#family = first?.slice(0, first.indexOf(':') + 1) || first
+    this.#prefixCache =
+      this.#family === 'vllm:' ? PREFIX_CACHE.map((name) => new Needle({ name, labels: {} })) : []
   }
 
   /** The engine whose names these are. */
@@ -124,6 +134,7 @@ export class EnginePageReader {
         kvCacheUsage: Math.min(1, highest(usage)),
         ...this.#cacheOf(page, engine),
         adapters: adaptersOf(samplesOf(page, this.#adapters, engine)),
+        ...this.#prefixCacheOf(page, engine),
         custom,
       },
       untold:
@@ -180,6 +191,20 @@ export class EnginePageReader {
           : Math.floor(blocks / share),
       hashAlgorithm: labelOf(info, 'prefix_caching_hash_algo'),
     }
+  }
+
+  /** Empty where the page does not tell all of it. */
+  #prefixCacheOf(
+    page: Buffer,
+    engine: string | undefined,
+  ): { readonly prefixCache?: PrefixCacheCounters } {
+    const [queries, hits, finished] = this.#prefixCache.map((needle) => {
+      const samples = needle.samples(page, engine)
+      return samples.length > 0 ? sum(samples) : Number.NaN
+    })
+    if (queries === undefined || !Number.isFinite(queries + hits! + finished!)) return {}
+    const counters = { queriedTokens: queries, hitTokens: hits!, finishedRequests: finished! }
+    return { prefixCache: counters }
   }
 
   /** Those that are on the page as finite numbers: of several series the newest, the first among equally old ones. */

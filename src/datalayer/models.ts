@@ -1,11 +1,21 @@
 import type { Client } from 'undici'
 import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
-import type { Clock, Counter, Endpoints, Metrics, Models } from '../framework/services.ts'
-import { type EngineConnection, engineClient, get } from './http-get.ts'
+import type {
+  Clock,
+  Counter,
+  Endpoints,
+  EngineVersions,
+  Metrics,
+  Models,
+} from '../framework/services.ts'
+import { type EngineConnection, engineClient, type GetAnswer, get } from './http-get.ts'
 
 const PATH = '/v1/models'
 const MAX_BYTES = 1024 * 1024
 const MAX_MODELS = 10_000
+const VERSION_PATH = '/version'
+const MAX_VERSION_BYTES = 16 * 1024
+const MAX_VERSION_CHARS = 64
 
 export interface ModelsOptions extends EngineConnection {
   /** Time between two looks at one endpoint; 30 s when absent. */
@@ -20,9 +30,15 @@ export interface ModelsOptions extends EngineConnection {
   readonly freshMs?: number
 }
 
-/** What one endpoint last said: model to its base, undefined for a base model. */
+interface ListedModel {
+  /** Undefined for a base model. */
+  readonly base: string | undefined
+  readonly contextTokens: number | undefined
+}
+
+/** What one endpoint last said. */
 interface Answer {
-  readonly models: ReadonlyMap<string, string | undefined>
+  readonly models: ReadonlyMap<string, ListedModel>
   readonly atMs: number
 }
 
@@ -30,12 +46,18 @@ interface Server {
   readonly client: Client
   readonly stop: AbortController
   answer: Answer | undefined
+  version: string | undefined
+  /** When it last said its version, or that it has none; a server may be replaced at its address. */
+  versionAtMs: number
   look: Promise<void> | undefined
   timer: NodeJS.Timeout | undefined
 }
 
-/** The models that endpoints list at `/v1/models`, asked for regularly and when a request names an unknown one. */
-export class ModelDirectory implements Models {
+/**
+ * The models that endpoints list at `/v1/models`, and their releases (`/version`), asked for regularly and when a request
+ * names an unknown model.
+ */
+export class ModelDirectory implements Models, EngineVersions {
   readonly #clock: Clock
   readonly #endpoints: Endpoints
   readonly #metrics: Metrics
@@ -44,6 +66,8 @@ export class ModelDirectory implements Models {
   readonly #servers = new Map<string, Server>()
   readonly #results = new Map<string, Counter>()
   #stopListening: (() => void) | undefined
+  /** Of all servers; undefined when it must be gathered again. */
+  #versions: readonly (string | undefined)[] | undefined
   #freshLook: { readonly startedMs: number; readonly done: Promise<void> } | undefined
 
   constructor(
@@ -69,6 +93,7 @@ export class ModelDirectory implements Models {
       removed: ({ id }) => {
         const server = this.#servers.get(id)
         this.#servers.delete(id)
+        this.#versions = undefined
         if (server !== undefined) void close(server)
       },
     })
@@ -89,7 +114,7 @@ export class ModelDirectory implements Models {
 
   baseOf(model: string): string | undefined {
     for (const { answer } of this.#servers.values()) {
-      const base = answer?.models.get(model)
+      const base = answer?.models.get(model)?.base
       if (base !== undefined) return base
     }
     return undefined
@@ -97,9 +122,28 @@ export class ModelDirectory implements Models {
 
   isBase(model: string): boolean {
     for (const { answer } of this.#servers.values()) {
-      if (answer?.models.has(model) && answer.models.get(model) === undefined) return true
+      const listed = answer?.models.get(model)
+      if (listed !== undefined && listed.base === undefined) return true
     }
     return false
+  }
+
+  versions(): readonly (string | undefined)[] {
+    this.#versions ??= [...new Set(Array.from(this.#servers.values(), ({ version }) => version))]
+    return this.#versions
+  }
+
+  versionOf(endpointId: string): string | undefined {
+    return this.#servers.get(endpointId)?.version
+  }
+
+  contextTokens(model: string): number | undefined {
+    let least: number | undefined
+    for (const { answer } of this.#servers.values()) {
+      const tokens = answer?.models.get(model)?.contextTokens
+      if (tokens !== undefined) least = Math.min(least ?? tokens, tokens)
+    }
+    return least
   }
 
   #lists(model: string): boolean {
@@ -128,10 +172,13 @@ export class ModelDirectory implements Models {
       client: engineClient(endpoint.address, port, this.#connection),
       stop: new AbortController(),
       answer: undefined,
+      version: undefined,
+      versionAtMs: Number.NEGATIVE_INFINITY,
       look: undefined,
       timer: undefined,
     }
     this.#servers.set(endpoint.id, server)
+    this.#versions = undefined
     void this.#look(server)
   }
 
@@ -146,10 +193,16 @@ export class ModelDirectory implements Models {
   async #lookOnce(server: Server): Promise<void> {
     clearTimeout(server.timer)
     const { timeoutMs, intervalMs, retryMs } = this.#options
-    const answer = await get(server.client, PATH, MAX_BYTES, timeoutMs, server.stop.signal)
-    if (server.stop.signal.aborted) return
+    const { client, stop } = server
+    const answer = await get(client, PATH, MAX_BYTES, timeoutMs, stop.signal)
     const models = 'body' in answer ? modelsOf(answer.body) : undefined
     if (models !== undefined) server.answer = { models, atMs: this.#clock.nowMs() }
+    const isOld = this.#clock.nowMs() - server.versionAtMs >= this.#options.believedMs
+    if ('body' in answer && isOld) {
+      const said = await get(client, VERSION_PATH, MAX_VERSION_BYTES, timeoutMs, stop.signal)
+      this.#heardVersion(server, said)
+    }
+    if (stop.signal.aborted) return
     const result = models !== undefined ? 'ok' : 'fault' in answer ? answer.fault : 'not-a-list'
     this.#count(result)
     server.timer = setTimeout(
@@ -157,6 +210,16 @@ export class ModelDirectory implements Models {
       models === undefined ? retryMs : intervalMs,
     )
     server.timer.unref()
+  }
+
+  /** A server without `/version` has none; one that cannot be reached keeps what it said. */
+  #heardVersion(server: Server, said: GetAnswer): void {
+    if ('fault' in said && said.fault !== 'status') return
+    server.versionAtMs = this.#clock.nowMs()
+    const version = 'body' in said ? versionOf(said.body) : undefined
+    if (version === server.version) return
+    server.version = version
+    this.#versions = undefined
   }
 
   #count(result: string): void {
@@ -179,25 +242,37 @@ async function close(server: Server): Promise<void> {
 
 /**
  * The models of an OpenAI list; undefined for anything else. vLLM names an adapter's base in `parent`, which is null for a
- * base model; other servers have no such field, and all their models are base models.
+ * base model, and says in `max_model_len` how many tokens it takes; other servers have no such fields, and all their models
+ * are base models.
  */
-function modelsOf(body: Buffer): ReadonlyMap<string, string | undefined> | undefined {
-  let list: unknown
+function modelsOf(body: Buffer): ReadonlyMap<string, ListedModel> | undefined {
+  const data = (jsonOf(body) as { data?: unknown } | null | undefined)?.data
+  if (!Array.isArray(data)) return undefined
+  const models = new Map<string, ListedModel>()
+  for (const entry of data.slice(0, MAX_MODELS)) {
+    const { id, parent, max_model_len: length } = (entry ?? {}) as Readonly<Record<string, unknown>>
+    if (typeof id !== 'string' || id === '') continue
+    models.set(id, {
+      base: typeof parent === 'string' && parent !== '' && parent !== id ? parent : undefined,
+      contextTokens:
+        Number.isSafeInteger(length) && Number(length) > 0 ? Number(length) : undefined,
+    })
+  }
+  return models
+}
+
+/** The release that vLLM's `/version` says; undefined for anything else. */
+function versionOf(body: Buffer): string | undefined {
+  const { version } = (jsonOf(body) ?? {}) as { version?: unknown }
+  const isRelease = typeof version === 'string' && /^v?\d+\.\d+[\w.+-]*$/.test(version)
+  return isRelease && version.length <= MAX_VERSION_CHARS ? version : undefined
+}
+
+/** Undefined when it is not JSON. */
+function jsonOf(body: Buffer): unknown {
   try {
-    list = JSON.parse(body.toString('utf8'))
+    return JSON.parse(body.toString('utf8'))
   } catch {
     return undefined
   }
-  const data = (list as { data?: unknown } | null)?.data
-  if (!Array.isArray(data)) return undefined
-  const models = new Map<string, string | undefined>()
-  for (const entry of data.slice(0, MAX_MODELS)) {
-    const { id, parent } = (entry ?? {}) as { id?: unknown; parent?: unknown }
-    if (typeof id !== 'string' || id === '') continue
-    models.set(
-      id,
-      typeof parent === 'string' && parent !== '' && parent !== id ? parent : undefined,
-    )
-  }
-  return models
 }

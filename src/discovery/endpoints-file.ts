@@ -1,4 +1,5 @@
 import { type EndpointSpec, hostPort } from '../framework/endpoint.ts'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import { addressFault, parseAddress, parsePort } from './address.ts'
 
 /** Where a value stands in a text; both count from 1. */
@@ -37,7 +38,6 @@ const ENTRY_FIELDS = [
   'metricsPort',
   'uid',
 ]
-const MAX_ENDPOINTS = 10_000
 
 type Path = readonly (string | number)[]
 
@@ -45,7 +45,12 @@ type Path = readonly (string | number)[]
  * Reads `{endpoints: [{name, namespace?, address, port | ports, labels?, metricsPort?}]}`, the shape of llm-d's file
  * discovery. Several ports under one namespace, name and address are the ranks of one server, in the order of the file.
  */
-export function readEndpointsFile(text: string, file: string, read: DocumentReader): EndpointsFile {
+export function readEndpointsFile(
+  text: string,
+  file: string,
+  read: DocumentReader,
+  maxEndpoints: number = DEFAULT_LIMITS.maxEndpoints,
+): EndpointsFile {
   const document = read(text)
   const errors: string[] = []
   const warnings: string[] = []
@@ -70,8 +75,8 @@ export function readEndpointsFile(text: string, file: string, read: DocumentRead
   for (const key of Object.keys(root)) {
     if (key !== 'endpoints') say(warnings, [key], `unknown field "${key}" is ignored`, 'key')
   }
-  if (root.endpoints.length > MAX_ENDPOINTS) {
-    say(errors, ['endpoints'], `has more than ${MAX_ENDPOINTS} entries`)
+  if (root.endpoints.length > maxEndpoints) {
+    say(errors, ['endpoints'], `has more than ${maxEndpoints} entries (--max-endpoints)`)
     return done()
   }
 

@@ -21,6 +21,8 @@ export interface FileDiscoveryServices {
   readonly readText: (path: string) => Promise<string>
   readonly readDocument: DocumentReader
   readonly watchFile: WatchFile
+  /** Entries that the file may have; the default when absent. */
+  readonly maxEndpoints?: number
 }
 
 /** Endpoints from a watched file. A bad file, or one that vanishes, leaves the last good set in place. */
@@ -90,7 +92,12 @@ export class FileDiscovery {
   /** States the endpoints of a good text; the problems of a bad one, of which nothing is taken. */
   #apply(text: string): readonly string[] {
     const { sink, notices, readDocument } = this.#services
-    const { specs, errors, warnings } = readEndpointsFile(text, this.#path, readDocument)
+    const { specs, errors, warnings } = readEndpointsFile(
+      text,
+      this.#path,
+      readDocument,
+      this.#services.maxEndpoints,
+    )
     if (errors.length > 0) return errors
     for (const warning of warnings) this.#logger.warnOnce(warning, warning)
     this.#endpoints = specs.length

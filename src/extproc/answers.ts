@@ -32,6 +32,7 @@ const ANSWERS: Readonly<Record<ErrorCode, Answer>> = {
   BODY_TOO_LARGE: { status: 413, type: 'invalid_request_error' },
   NO_ENDPOINTS: { status: 429, type: 'rate_limit_error', reason: 'rejected-saturated' },
   BUFFERS_FULL: { status: 503, type: 'server_error', reason: 'rejected-saturated' },
+  REQUESTS_FULL: { status: 503, type: 'server_error', reason: 'rejected-saturated' },
   POOL_EMPTY: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },
   SUBSET_EMPTY: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },
   POOL_UNKNOWN: { status: 503, type: 'server_error', reason: 'rejected-no-endpoints' },

@@ -1,5 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2'
+import type { Server as NetServer } from 'node:net'
 import type { Server, ServerInterceptingCallInterface } from '@grpc/grpc-js'
+import type { Metrics } from '../framework/services.ts'
 
 const RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
@@ -34,6 +36,30 @@ export function liftResetLimit(server: Server): boolean {
   if (options === undefined || major < 22 || (major === 22 && minor < 10)) return false
   Object.assign(options, { streamResetBurst: LIFTED_RESETS, streamResetRate: LIFTED_RESETS })
   return true
+}
+
+/**
+ * Closes connections that come beyond so many, and counts them; to be called once the server is bound. grpc-js has no
+ * option for it, hence the look at the sockets that listen.
+ *
+ * @throws {Error} where this release of grpc-js keeps them elsewhere
+ */
+export function capConnections(
+  server: Server,
+  maxConnections: number,
+  port: 'ext_proc' | 'health',
+  metrics: Metrics,
+): void {
+  const refused = metrics.counter(
+    'epp_connections_refused_total',
+    'Connections closed at once, since a port had as many as are allowed.',
+    { port },
+  )
+  const { http2Servers } = server as unknown as { http2Servers: ReadonlyMap<NetServer, unknown> }
+  for (const listening of http2Servers.keys()) {
+    listening.maxConnections = maxConnections
+    listening.on('drop', () => refused.inc())
+  }
 }
 
 /**

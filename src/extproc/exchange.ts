@@ -3,12 +3,14 @@ import type { EndReason } from '../framework/plugin.ts'
 import type { GatewayCall, IncomingRequest, Routed } from '../framework/services.ts'
 import { answerCode, errorAnswer } from './answers.ts'
 import type { Exchanges } from './exchanges.ts'
+import { bodyTooLarge, HeldBody } from './held-body.ts'
 import { BODY_MODE, MESSAGE, ProcessingRequest } from './processing-request.ts'
 import {
   ANSWER,
   destinationAnswer,
   emptyAnswer,
   responseHeadersAnswer,
+  skippingAnswer,
   streamedBodyAnswers,
   trailersDestinationAnswer,
 } from './processing-response.ts'
@@ -36,10 +38,6 @@ type Phase =
   /** Over: nothing is sent any more, and nothing that comes matters. */
   | 'closed'
 
-/** As many pieces of a body become one where they are small on average. */
-const MERGED_PIECES = 256
-const SMALL_PIECE_BYTES = 1024
-
 /** Read one at a time and synchronously, hence shared by all exchanges. */
 const message = new ProcessingRequest()
 
@@ -55,8 +53,9 @@ const EMPTY_RESPONSE_TRAILERS = emptyAnswer(ANSWER.responseTrailers)
  *
  * With a full duplex request body (also taken where Envoy names no mode) nothing is answered until the body is whole;
  * then come the headers answer, the body, and an answer to trailers. A buffered body is routed on as well, but Envoy
- * wants its headers answered first, so the destination stands in the answer to the body. A streamed body, or none, is
- * never seen before the headers must be answered: such a request is routed on its headers alone.
+ * wants its headers answered first, so the destination stands in the answer to the body; of one that is buffered in part
+ * the rest goes by unseen. A streamed body, or none, is never seen before the headers must be answered: such a request is
+ * routed on its headers alone.
  */
 export class Exchange {
   readonly #stream: Stream
@@ -67,18 +66,15 @@ export class Exchange {
   #requestMode: number = BODY_MODE.fullDuplexStreamed
   #responseMode: number = BODY_MODE.fullDuplexStreamed
   #headers: ReadonlyMap<string, string> = new Map()
-  #pieces: Uint8Array[] = []
-  /** The last of `#pieces`, which have not been looked at for being many and small. */
-  #loosePieces = 0
-  #bodyBytes = 0
-  /** Counted in the shared sum until the body has been handed on. */
-  #heldBytes = 0
+  readonly #body: HeldBody
   #subset: readonly string[] | undefined
   #requestEndedInHeaders = false
   /** True when a body message has come, however many. */
   #sawBody = false
   #requestEnded = false
   #sawTrailers = false
+  /** True when the body goes on after the part that has come. */
+  #isCut = false
   /** Streamed body messages that came before the headers could be answered. */
   #owedBodyAnswers = 0
   #routed: Routed | undefined
@@ -95,6 +91,7 @@ export class Exchange {
   constructor(stream: Stream, shared: Exchanges) {
     this.#stream = stream
     this.#shared = shared
+    this.#body = new HeldBody(shared)
     shared.add(this)
   }
 
@@ -124,7 +121,7 @@ export class Exchange {
   /** The stream is no more. */
   cancelled(): void {
     this.#gone()
-    this.#release()
+    this.#body.release()
   }
 
   /** Ends the exchange because this process is about to end. */
@@ -209,9 +206,13 @@ export class Exchange {
       const text = 'the endpoint picker is shutting down; try again'
       return this.#refuse(new SchedulerError('SHUTTING_DOWN', text))
     }
-    const { maxHeaderBytes, maxBodyBytes } = this.#shared.limits
+    const { maxHeaderBytes, maxBodyBytes, maxRequests } = this.#shared.limits
+    if (this.#shared.active > maxRequests) {
+      const text = `${maxRequests} requests are in progress, as many as --max-requests allows; try again`
+      return this.#refuse(new SchedulerError('REQUESTS_FULL', text))
+    }
     if (message.headerBytes() > maxHeaderBytes) {
-      const text = `the request's headers take ${message.headerBytes()} bytes, more than ${maxHeaderBytes}; send fewer or shorter ones`
+      const text = `the request's headers take ${message.headerBytes()} bytes, more than ${maxHeaderBytes} (--max-header-kib); send fewer or shorter ones`
       return this.#refuse(new SchedulerError('BAD_REQUEST', text))
     }
     const headers = message.headers()
@@ -222,10 +223,16 @@ export class Exchange {
       this.#requestEnded = this.#requestEndedInHeaders = true
       return this.#route()
     }
-    if (Number(headers.get('content-length')) > maxBodyBytes) return this.#bodyTooLarge()
+    if (Number(headers.get('content-length')) > maxBodyBytes)
+      return this.#refuse(bodyTooLarge(maxBodyBytes))
     if (isFullDuplex(this.#requestMode)) return
     if (this.#isBuffered) {
-      this.#stream.send(EMPTY_REQUEST_HEADERS)
+      const mayWatch = this.#shared.router.mayWatchResponse(this.#call)
+      this.#stream.send(
+        mayWatch || isFullDuplex(this.#responseMode)
+          ? EMPTY_REQUEST_HEADERS
+          : skippingAnswer(this.#requestMode),
+      )
       return
     }
     this.#route()
@@ -243,30 +250,16 @@ export class Exchange {
       return this.#endIfUnwatched()
     }
     if (this.#phase !== 'body') return
-    const body = message.body()
-    if (body.length > 0) {
-      this.#bodyBytes += body.length
-      if (this.#bodyBytes > this.#shared.limits.maxBodyBytes) return this.#bodyTooLarge()
-      if (this.#shared.bufferedBytes + body.length > this.#shared.limits.maxBufferedBytes) {
-        const text = `the bodies of the requests in progress fill the ${mebibytes(this.#shared.limits.maxBufferedBytes)} that --max-buffered-mib allows; try again`
-        return this.#refuse(new SchedulerError('BUFFERS_FULL', text))
+    const piece = message.body()
+    if (piece.length > 0) {
+      try {
+        this.#body.add(piece)
+      } catch (error) {
+        return this.#refuse(error)
       }
-      this.#heldBytes += body.length
-      this.#shared.bufferedBytes += body.length
-      this.#keep(body)
     }
+    this.#isCut = this.#requestMode === BODY_MODE.bufferedPartial && !message.endOfStream
     if (message.endOfStream || this.#isBuffered) this.#route()
-  }
-
-  /** A client may send its body in bytes, and each piece takes a few hundred bytes more than its own. */
-  #keep(body: Uint8Array): void {
-    this.#pieces.push(body)
-    if (++this.#loosePieces < MERGED_PIECES) return
-    this.#loosePieces = 0
-    const last = this.#pieces.slice(-MERGED_PIECES)
-    if (last.reduce((sum, { length }) => sum + length, 0) > MERGED_PIECES * SMALL_PIECE_BYTES)
-      return
-    this.#pieces.splice(-MERGED_PIECES, MERGED_PIECES, Buffer.concat(last))
   }
 
   #requestTrailers() {
@@ -286,11 +279,14 @@ export class Exchange {
   #route() {
     this.#phase = 'routing'
     this.#abort = new AbortController()
+    const bodySeen = this.#bodySeen()
+    if (bodySeen !== undefined) this.#shared.unseenBody(bodySeen, this.#requestMode)
     const request: IncomingRequest = {
       headers: this.#headers,
-      body: this.#pieces,
+      body: this.#body.pieces,
       subset: this.#subset,
       ...(this.#call && { call: this.#call }),
+      ...(bodySeen !== undefined && { bodySeen }),
     }
     this.#shared.router.route(request, this.#abort.signal).then(
       (routed) => this.#answer(routed),
@@ -298,6 +294,13 @@ export class Exchange {
         if (this.#phase === 'routing') this.#refuse(error)
       },
     )
+  }
+
+  /** What of the body has come; undefined for all of it. */
+  #bodySeen(): IncomingRequest['bodySeen'] {
+    if (this.#requestEndedInHeaders || isFullDuplex(this.#requestMode)) return undefined
+    if (!this.#isBuffered) return 'none'
+    return this.#isCut ? 'part' : undefined
   }
 
   #answer(routed: Routed) {
@@ -316,17 +319,23 @@ export class Exchange {
     this.#routed = routed
     this.#phase = 'routed'
     this.#shared.routed.inc()
-    this.#pieces = []
+    this.#body.drop()
     const last = answers.length - 1
     for (let i = 0; i < last; i++) this.#stream.send(answers[i]!)
-    this.#stream.send(answers[last]!, () => this.#release())
+    this.#stream.send(answers[last]!, () => this.#body.release())
     this.#endIfUnwatched()
   }
 
   /** What the request phase is answered with, in Envoy's order: headers, body, trailers; at least one. */
   #requestAnswers(routed: Routed): Buffer[] {
     if (this.#isBuffered && !this.#requestEndedInHeaders) return this.#bufferedAnswers(routed)
-    const answers = [destinationAnswer(ANSWER.requestHeaders, routed)]
+    const maySkip = !isFullDuplex(this.#requestMode) && !isFullDuplex(this.#responseMode)
+    const skips = maySkip && !routed.watchResponse
+    const answers = [
+      destinationAnswer(ANSWER.requestHeaders, routed, {
+        ...(skips && { skipResponse: { requestBodyMode: this.#requestMode } }),
+      }),
+    ]
     if (isFullDuplex(this.#requestMode) && !this.#requestEndedInHeaders) {
       const ends = !this.#sawTrailers
       answers.push(...streamedBodyAnswers(ANSWER.requestBody, routed.body, ends))
@@ -340,10 +349,13 @@ export class Exchange {
   #bufferedAnswers(routed: Routed): Buffer[] {
     if (!this.#sawBody) return [trailersDestinationAnswer(routed.destination)]
     const changed =
-      routed.body.length !== this.#pieces.length ||
-      routed.body.some((piece, index) => piece !== this.#pieces[index])
-    const body = changed ? Buffer.concat(routed.body) : undefined
-    const answers = [destinationAnswer(ANSWER.requestBody, routed, body)]
+      routed.body.length !== this.#body.pieces.length ||
+      routed.body.some((piece, index) => piece !== this.#body.pieces[index])
+    const answers = [
+      changed
+        ? changedBodyAnswer(routed, Buffer.concat(routed.body), this.#isSized)
+        : destinationAnswer(ANSWER.requestBody, routed),
+    ]
     if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)
     return answers
   }
@@ -441,15 +453,10 @@ export class Exchange {
   }
 
   #endReason(): EndReason {
-    if (!this.#sawResponse) return 'client-gone'
-    // Without a body phase nothing tells the response's end but the end of the stream.
-    return this.#responseMode === BODY_MODE.none ? 'completed' : 'aborted'
-  }
-
-  #bodyTooLarge() {
-    const { maxBodyBytes } = this.#shared.limits
-    const text = `the request's body is larger than the ${mebibytes(maxBodyBytes)} that --max-body-mib allows; send a shorter one`
-    this.#refuse(new SchedulerError('BODY_TOO_LARGE', text))
+    // Without a body phase nothing tells the response's end but the end of the stream,
+    if (this.#sawResponse) return this.#responseMode === BODY_MODE.none ? 'completed' : 'aborted'
+    // and where the gateway does not send its headers either, the stream ends with the request phase.
+    return this.#responseMode === BODY_MODE.none ? 'not-watched' : 'client-gone'
   }
 
   #refuse(error: unknown) {
@@ -496,16 +503,15 @@ export class Exchange {
     const wasRouting = this.#phase === 'routing'
     this.#phase = 'closed'
     if (wasRouting) this.#abort?.abort()
-    this.#pieces = []
+    this.#body.drop()
     this.#responsePieces = []
-    if (this.#routed === undefined) this.#release()
+    if (this.#routed === undefined) this.#body.release()
     this.#shared.remove(this)
   }
 
-  /** Takes the body off the shared sum: it has been written out, or dropped. */
-  #release(): void {
-    this.#shared.bufferedBytes -= this.#heldBytes
-    this.#heldBytes = 0
+  /** True where Envoy holds a changed body to the length that the request's headers say. */
+  get #isSized(): boolean {
+    return this.#requestMode === BODY_MODE.buffered && this.#headers.has('content-length')
   }
 
   get #isBuffered(): boolean {
@@ -515,10 +521,13 @@ export class Exchange {
   }
 }
 
-function isFullDuplex(mode: number): boolean {
-  return mode === BODY_MODE.fullDuplexStreamed || mode === BODY_MODE.grpc
+function changedBodyAnswer(routed: Routed, body: Buffer, isSized: boolean): Buffer {
+  const setHeaders = new Map(routed.setHeaders)
+  if (isSized) setHeaders.set('content-length', String(body.length))
+  const { destination, removeHeaders } = routed
+  return destinationAnswer(ANSWER.requestBody, { destination, setHeaders, removeHeaders }, { body })
 }
 
-function mebibytes(bytes: number): string {
-  return `${bytes / (1024 * 1024)} MiB`
+function isFullDuplex(mode: number): boolean {
+  return mode === BODY_MODE.fullDuplexStreamed || mode === BODY_MODE.grpc
 }

@@ -1,4 +1,5 @@
 import type { Counter, Logger, Metrics, Router } from '../framework/services.ts'
+import { BODY_MODE } from './processing-request.ts'
 
 /** Limits on what requests may hold in memory. */
 export interface ExchangeLimits {
@@ -8,6 +9,8 @@ export interface ExchangeLimits {
   readonly maxBufferedBytes: number
   /** Bytes of one request's headers. */
   readonly maxHeaderBytes: number
+  /** Exchanges in progress at once. */
+  readonly maxRequests: number
 }
 
 /** What the set of exchanges asks of one of them. */
@@ -28,6 +31,7 @@ export class Exchanges {
   readonly routed: Counter
   readonly #metrics: Metrics
   readonly #refusals = new Map<string, Counter>()
+  readonly #unseenBodies: Readonly<Record<'part' | 'none', Counter>>
   readonly #active = new Set<RunningExchange>()
   #flushes: RunningExchange[] = []
   #idle: (() => void)[] = []
@@ -51,6 +55,13 @@ export class Exchanges {
     this.abandoned = outcome('abandoned')
     this.malformed = outcome('malformed')
     this.observed = outcome('observed')
+    const unseen = (seen: string) =>
+      metrics.counter(
+        'epp_extproc_unseen_bodies_total',
+        'Requests whose body the gateway passed in part, or not at all, before the pick.',
+        { seen },
+      )
+    this.#unseenBodies = { part: unseen('part'), none: unseen('none') }
     metrics.observed(
       'epp_extproc_exchanges_active',
       'Exchanges with the gateway in progress.',
@@ -88,6 +99,17 @@ export class Exchanges {
     for (const exchange of [...this.#active]) exchange.shutDown()
   }
 
+  /** Counts a body of which not all is seen, and says once what the gateway would have to change. */
+  unseenBody(seen: 'part' | 'none', requestBodyMode: number): void {
+    this.#unseenBodies[seen].inc()
+    this.logger.warnOnce(
+      `extproc-body-${seen}`,
+      seen === 'none'
+        ? `the gateway passes no request body before the pick (request_body_mode ${modeName(requestBodyMode)}): requests are picked on their headers, prefix scorers are neutral; set it to FULL_DUPLEX_STREAMED or BUFFERED`
+        : 'the gateway passes the beginning of a request body alone (request_body_mode BUFFERED_PARTIAL): token counts are not exact; set it to FULL_DUPLEX_STREAMED, or raise per_connection_buffer_limit_bytes',
+    )
+  }
+
   refused(code: string): void {
     let counter = this.#refusals.get(code)
     if (counter === undefined) {
@@ -114,4 +136,9 @@ export class Exchanges {
     this.#flushes = []
     for (const exchange of exchanges) exchange.flush()
   }
+}
+
+/** The mode in Envoy's words. */
+function modeName(mode: number): string {
+  return mode === BODY_MODE.streamed ? 'STREAMED' : 'NONE'
 }

@@ -23,6 +23,9 @@ export const MAX_CHUNK_BYTES = 62_000
 export const DESTINATION = 'x-gateway-destination-endpoint'
 
 const DYNAMIC_METADATA = 8
+const MODE_OVERRIDE = 9
+/** `ProcessingMode.HeaderSendMode.SKIP`. */
+const SKIP = 2
 const DESTINATION_NAMESPACE = 'envoy.lb'
 /** `HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD`. */
 const OVERWRITE = 2
@@ -35,6 +38,14 @@ export function emptyAnswer(kind: number): Buffer {
   return writer.take()
 }
 
+/** An answer to request headers that changes nothing and asks the gateway to keep the response, as `AnswerExtras` says. */
+export function skippingAnswer(requestBodyMode: number): Buffer {
+  writer.begin()
+  overrideModes(requestBodyMode)
+  writer.nest(ANSWER.requestHeaders, writer.mark())
+  return writer.take()
+}
+
 /** What a routed request's answer says besides its body. */
 export interface Destination {
   readonly destination: string
@@ -42,18 +53,29 @@ export interface Destination {
   readonly removeHeaders: readonly string[]
 }
 
+/** What an answer that names the destination may say besides. */
+export interface AnswerExtras {
+  /** The whole new body, for a buffered body that changed. */
+  readonly body?: Uint8Array
+  /**
+   * Asks the gateway to keep the response to itself; of effect in an answer to headers where the gateway allows it
+   * (`allow_mode_override`) and neither body is full duplex. The mode of the request's body must be said again.
+   */
+  readonly skipResponse?: { readonly requestBodyMode: number }
+}
+
 /**
  * The answer that names the destination, in the header and in the dynamic metadata.
  *
  * @param kind `requestHeaders`, or `requestBody` where the headers were answered before
- * @param body the whole new body for a buffered body that changed
  */
 export function destinationAnswer(
   kind: typeof ANSWER.requestHeaders | typeof ANSWER.requestBody,
   routed: Destination,
-  body?: Uint8Array,
+  { body, skipResponse }: AnswerExtras = {},
 ): Buffer {
   writer.begin()
+  if (skipResponse !== undefined) overrideModes(skipResponse.requestBodyMode)
   destinationMetadata(routed.destination)
   const answer = writer.mark()
   writer.varint(5, 1) // clear_route_cache
@@ -175,6 +197,15 @@ function chunkAnswer(
 function open(message: Buffer, at: number, field: number, length: number): number {
   message[at] = field * 8 + LENGTH_DELIMITED
   return putVarint(message, at + 1, length)
+}
+
+/** `mode_override`: neither headers nor body nor trailers of the response. */
+function overrideModes(requestBodyMode: number): void {
+  const override = writer.mark()
+  writer.varint(6, SKIP) // response_trailer_mode
+  if (requestBodyMode !== 0) writer.varint(3, requestBodyMode)
+  writer.varint(2, SKIP) // response_header_mode
+  writer.nest(MODE_OVERRIDE, override)
 }
 
 /** Values go into `raw_value` only: Envoy reads no other, and refuses both at once. */

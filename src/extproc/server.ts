@@ -1,8 +1,9 @@
 import type { ServerCredentials, ServerInterceptor, ServiceDefinition } from '@grpc/grpc-js'
 import { Server, ServerInterceptingCall, setLogger } from '@grpc/grpc-js'
 import { SchedulerError } from '../framework/errors.ts'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { Logger, Metrics, Router } from '../framework/services.ts'
-import { liftResetLimit, tendConnection } from './connections.ts'
+import { capConnections, liftResetLimit, tendConnection } from './connections.ts'
 import type { TlsOptions } from './credentials.ts'
 import { serverCredentials } from './credentials.ts'
 import type { ExchangeLimits } from './exchanges.ts'
@@ -12,6 +13,8 @@ import { healthHandlers, healthService } from './health.ts'
 import { ProcessCall } from './process-call.ts'
 
 const MEBIBYTE = 1024 * 1024
+/** How often a connection is asked whether it lives, and how long it may take to answer. */
+const KEEPALIVE_MS = 10_000
 
 /** What `startExtProcServer` needs besides its services; everything has a default. */
 export interface ExtProcOptions extends Partial<ExchangeLimits>, Partial<TlsOptions> {
@@ -21,6 +24,8 @@ export interface ExtProcOptions extends Partial<ExchangeLimits>, Partial<TlsOpti
   readonly grpcPort?: number
   /** Port of health alone, in plaintext; 0 takes a free one. */
   readonly grpcHealthPort?: number
+  /** Connections that each of the ports has at once. */
+  readonly maxConnections?: number
 }
 
 export interface ExtProcServices {
@@ -72,7 +77,8 @@ export async function startExtProcServer(
   const limits: ExchangeLimits = {
     maxBodyBytes: options.maxBodyBytes ?? 64 * MEBIBYTE,
     maxBufferedBytes: options.maxBufferedBytes ?? 1024 * MEBIBYTE,
-    maxHeaderBytes: options.maxHeaderBytes ?? 256 * 1024,
+    maxHeaderBytes: options.maxHeaderBytes ?? DEFAULT_LIMITS.maxHeaderBytes,
+    maxRequests: options.maxRequests ?? DEFAULT_LIMITS.maxRequests,
   }
   const exchanges = new Exchanges(services.router, limits, services.logger, services.metrics)
   const health = new DrainableHealth(services.health)
@@ -92,8 +98,9 @@ export async function startExtProcServer(
     // A buffered body comes in one message; room for what is around it.
     'grpc.max_receive_message_length': limits.maxBodyBytes + MEBIBYTE,
     'grpc.max_send_message_length': -1,
-    'grpc.keepalive_time_ms': 60_000,
-    'grpc.keepalive_timeout_ms': 20_000,
+    // The only end that a connection sees whose gateway died while it was written to: Node's TLS then reads no more.
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_MS,
     'grpc.enable_channelz': 0,
   })
   const processing = processingBy(exchanges, liftResetLimit(processor))
@@ -121,6 +128,9 @@ export async function startExtProcServer(
     for (const bound of opened) await close(bound, 0)
     throw error
   }
+  const maxConnections = options.maxConnections ?? DEFAULT_LIMITS.maxConnections
+  capConnections(processor, maxConnections, 'ext_proc', services.metrics)
+  capConnections(healthOnly, maxConnections, 'health', services.metrics)
 
   return {
     grpcPort: opened[0]!.port,

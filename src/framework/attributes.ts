@@ -30,6 +30,11 @@ export interface PromptTokens {
   readonly exact: boolean
   /** Why the ids are an estimate; absent when exact. */
   readonly reason?: string
+  /**
+   * How many ids at the beginning of the first prompt are the engine's all the same, such as those before an image; absent
+   * when exact, or when none is known to be. Ids after them are a guess in which different images differ.
+   */
+  readonly exactUpTo?: number
 }
 
 /** The request's prompts as token ids; produced by `token-producer`. */

@@ -7,6 +7,7 @@ import { ON_ERROR, type OnError, onErrorProblem } from './on-error.ts'
 import type { AnyPlugin, Handler, Kind, Kinds, Observer, Producer } from './plugin.ts'
 import { Influence } from './routing/influence.ts'
 import { type Configured, Profile } from './routing/profile.ts'
+import type { RequestPolicy } from './routing/request-policy.ts'
 import { LOGGER, METRICS, NOTICES } from './services.ts'
 import { type Inject, type Services, token } from './token.ts'
 
@@ -36,6 +37,7 @@ export interface GenerationSpec {
   readonly plugins: readonly PluginSpec[]
   readonly profiles: readonly ProfileSpec[]
   readonly handler: string
+  readonly requests?: RequestPolicy
 }
 
 /** A producer that some plugin of the generation needs. */
@@ -53,7 +55,9 @@ export interface Generation extends AsyncDisposable {
   /** In the order in which they must run: a producer after those whose data it needs. */
   readonly producers: readonly ConfiguredProducer[]
   readonly observers: readonly Configured<Observer>[]
+  /** True when a plugin needs to be told of responses. */
   readonly watchesResponses: boolean
+  readonly requests: RequestPolicy
   /** Takes its notices away, once another one is in force. */
   retire(): void
 }
@@ -154,6 +158,7 @@ export function buildGeneration(
         plugin.ended,
     ) as Configured<Observer>[],
     watchesResponses: all.some(({ watchesResponses }) => watchesResponses),
+    requests: spec.requests ?? {},
     retire: () => notices[Symbol.dispose](),
     async [Symbol.asyncDispose]() {
       notices[Symbol.dispose]()

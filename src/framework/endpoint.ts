@@ -14,10 +14,21 @@ export interface EndpointMetrics {
   readonly hashAlgorithm: string | undefined
   /** LoRA adapters as the engine states them; undefined when it does not. */
   readonly adapters: AdapterLoad | undefined
+  /** How its prefix cache was used since its start; absent when it does not say. */
+  readonly prefixCache?: PrefixCacheCounters
   /** Values that the configuration asks for by name besides. */
   readonly custom: ReadonlyMap<string, number>
   /** When the answer arrived, in the clock's monotonic milliseconds. */
   readonly scrapedAtMs: number
+}
+
+/** Sums since an engine's start (vLLM's `vllm:prefix_cache_queries_total`, `..._hits_total`, `vllm:request_success_total`). */
+export interface PrefixCacheCounters {
+  /** Tokens of prompts that were looked up. */
+  readonly queriedTokens: number
+  /** Those of them that were cached. */
+  readonly hitTokens: number
+  readonly finishedRequests: number
 }
 
 /** LoRA adapters of one engine (vLLM's `vllm:lora_requests_info`). */

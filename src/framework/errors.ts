@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'MODEL_UNKNOWN'
   | 'BODY_TOO_LARGE'
   | 'BUFFERS_FULL'
+  | 'REQUESTS_FULL'
   | 'NO_ENDPOINTS'
   | 'POOL_EMPTY'
   | 'SUBSET_EMPTY'

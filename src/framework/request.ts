@@ -1,13 +1,51 @@
 import type { Attributes } from './attributes.ts'
 
 /** What a request asks the model to continue. */
-export type Prompt =
-  /** Completions and embeddings: one text per prompt. */
-  | { readonly kind: 'text'; readonly texts: readonly string[] }
-  /** Completions with token ids: one array per prompt, used as they are. */
-  | { readonly kind: 'tokens'; readonly prompts: readonly Int32Array[] }
-  /** Chat: the whole parsed body, since templates read many of its fields. */
-  | { readonly kind: 'chat'; readonly body: Readonly<Record<string, unknown>> }
+export type Prompt = TextPrompt | TokensPrompt | ChatPrompt
+
+/** Completions and embeddings: one text per prompt. */
+export interface TextPrompt {
+  readonly kind: 'text'
+  readonly texts: readonly string[]
+  /** Absent when the request asks for nothing but the defaults. */
+  readonly encoding?: EncodingOptions
+}
+
+/** Completions with token ids: one array per prompt, used as they are unless they are to be cut. */
+export interface TokensPrompt {
+  readonly kind: 'tokens'
+  readonly prompts: readonly Int32Array[]
+  /** Absent when the request asks for nothing but the defaults. */
+  readonly encoding?: EncodingOptions
+}
+
+/** A chat: the whole parsed body, since templates read many of its fields. */
+export interface ChatPrompt {
+  readonly kind: 'chat'
+  /** Whose format the body has: chat completions' when absent. */
+  readonly api?: ChatApi
+  readonly body: Readonly<Record<string, unknown>>
+  /**
+   * The body's JSON as it was sent, which tells more of numbers and of the order of keys than the parsed body; absent when
+   * the body was made rather than parsed. It is decoded anew at each call.
+   */
+  text?(): string
+}
+
+/** `chat` is `/v1/chat/completions`, `messages` Anthropic's `/v1/messages`, `responses` `/v1/responses`. */
+export type ChatApi = 'chat' | 'messages' | 'responses'
+
+/** How a request wants its text encoded. */
+export interface EncodingOptions {
+  /** `add_special_tokens`; true when undefined. */
+  readonly addSpecialTokens: boolean | undefined
+  /** `truncate_prompt_tokens`: ids to keep, -1 for as many as the model takes; undefined keeps all. */
+  readonly truncateTokens: number | undefined
+  /** `truncation_side`; undefined leaves it to the engine. */
+  readonly truncationSide: 'left' | 'right' | undefined
+  /** Something that the engine puts around the text and that is not followed here, such as `suffix`; undefined for nothing. */
+  readonly unfollowed: string | undefined
+}
 
 export type Criticality = 'Critical' | 'Standard' | 'Sheddable'
 

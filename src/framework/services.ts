@@ -258,8 +258,25 @@ export interface Tokenizer {
     readonly fallbackModel: string | undefined
     /** Ask the engine's own `/tokenize` instead of a local tokenizer. */
     readonly engineUrl: string | undefined
+    /** Where ids come from when `engineUrl` does not say; `auto` when absent. */
+    readonly source?: TokenSource
+    /** Requests of one model whose counts differ from the engine's after which `auto` asks the engines; 3 when absent. */
+    readonly maxMismatches?: number
+    /** Whether a chat template that a request brings is rendered; false when absent. */
+    readonly trustRequestChatTemplate?: boolean
   }): void
+  /**
+   * Tells how many tokens the engine counted for a request that was tokenized here. Where the ids were said to be exact and
+   * the counts differ, the model is watched.
+   */
+  counted?(request: InferenceRequest, promptTokens: number): void
 }
+
+/**
+ * `local`: the model's own files, never an engine. `engine`: the engines of the pool, whatever files there are. `auto`:
+ * files where there are any and they prove right, else the engines.
+ */
+export type TokenSource = 'auto' | 'local' | 'engine'
 export const TOKENIZER = token<Tokenizer>('Tokenizer')
 
 /** Which models the endpoints serve, as their `/v1/models` say. */
@@ -275,6 +292,19 @@ export interface Models {
   isBase(model: string): boolean
 }
 export const MODELS = token<Models>('Models')
+
+/** What engines say of themselves besides their models. */
+export interface EngineVersions {
+  /**
+   * Releases of the engines as their `/version` says, each once, in no order; undefined among them for one that has not
+   * said. The same array until something changes.
+   */
+  versions(): readonly (string | undefined)[]
+  /** The release of one endpoint by its id; undefined when it has not said. */
+  versionOf(endpointId: string): string | undefined
+  /** Tokens that a model takes, the least that any endpoint says (`max_model_len`); undefined when none does. */
+  contextTokens(model: string): number | undefined
+}
 
 /** What an operator's objects say of one model's name. */
 export interface ModelRule {
@@ -323,10 +353,27 @@ export interface OpenAiApi {
     headers: ReadonlyMap<string, string>,
     body: readonly Uint8Array[],
   ): ParsedRequest
+  /**
+   * What the beginning of a body says: its last string or list may be cut. What cannot be read is as if it were absent.
+   *
+   * @returns `isCut` false where it is a whole body after all, read as `parse` does
+   * @throws {SchedulerError} BAD_REQUEST as `parse`, for a whole body
+   */
+  parsePart(
+    path: string,
+    headers: ReadonlyMap<string, string>,
+    body: readonly Uint8Array[],
+  ): ParsedRequest & { readonly isCut: boolean }
   /** The same bytes with the value of the top-level `model` replaced, all else untouched. */
   rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
   /** The same bytes with a top-level `model`, for a body that has none. */
   addModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[]
+  /** The same bytes with the top-level `cache_salt` replaced, or added where `before` is undefined. */
+  setSalt(
+    body: readonly Uint8Array[],
+    salt: string,
+    before: string | undefined,
+  ): readonly Uint8Array[]
   usageScanner(): UsageScanner
 }
 
@@ -338,8 +385,10 @@ export interface IncomingRequest {
   readonly body: readonly Uint8Array[]
   /** `ip` or `ip:port` entries that the gateway allows; undefined when it gave no hint. */
   readonly subset: readonly string[] | undefined
-  /** Whom the gateway called, where one process answers for several pools. */
+  /** How the gateway addressed the picker; absent where the request did not come from a gateway. */
   readonly call?: GatewayCall
+  /** What of a body `body` is: its beginning, or nothing though there is one; absent where it is all there is. */
+  readonly bodySeen?: 'part' | 'none'
 }
 
 /** How the gateway addressed the picker; nothing that a client could say. */
@@ -380,6 +429,8 @@ export interface Routed {
 export interface Router {
   /** @throws {SchedulerError} with the code that says why the request cannot be routed. */
   route(request: IncomingRequest, signal: AbortSignal): Promise<Routed>
+  /** False when no response is looked at at present, which may be told to the gateway before the pick. */
+  mayWatchResponse(call: GatewayCall | undefined): boolean
 }
 
 /** One block's hash as a vLLM engine computes it. */
@@ -400,7 +451,12 @@ export interface EngineBlockHasher {
     extras: readonly unknown[] | null,
   ): EngineBlockHash
 }
-export type EngineHashAlgorithm = 'sha256' | 'sha256_cbor' | 'sha256_cbor_64bit'
+export type EngineHashAlgorithm =
+  | 'sha256'
+  | 'sha256_cbor'
+  | 'sha256_cbor_64bit'
+  | 'xxhash'
+  | 'xxhash_cbor'
 
 /** What an engine announces about its KV cache. */
 export type KvEvent =

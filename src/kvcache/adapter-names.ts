@@ -20,6 +20,11 @@ export class AdapterNames {
     )
   }
 
+  /** True when some endpoint's `/v1/models` has the name. */
+  isListed(model: string): boolean {
+    return this.#models.isBase(model) || this.#models.baseOf(model) !== undefined
+  }
+
   sawAdapter(name: string): void {
     if (this.#adapters.size < MAX_NAMES) this.#adapters.add(name)
   }

@@ -1,10 +1,13 @@
+import type { Limits } from '../framework/limits.ts'
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
 import { type EndpointCacheStatus, EventIntake } from './events/event-intake.ts'
 import { INDEX_FULL } from './events/publisher-state.ts'
+import { AnchoredBlocks } from './hashing/anchored-blocks.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { HashingCheck } from './hashing/hashing-check.ts'
 import { RequestKeys } from './hashing/request-keys.ts'
+import { SilenceCheck } from './silence-check.ts'
 import { Speculations } from './speculations.ts'
 import { TrackedOwners } from './tracked-owners.ts'
 import { KvTrackedPrefixIndex } from './tracked-prefix-index.ts'
@@ -31,6 +34,7 @@ const TICK_MS = 100
 const TICK_BUDGET_MS = 2
 const SWEEP_UNITS = 64
 const SILENCE_TICKS = 10
+const MAX_SHOWN = 5
 
 /** What the engines' caches are followed with. */
 export interface KvCacheOptions {
@@ -42,6 +46,8 @@ export interface KvCacheOptions {
   readonly endpoints: Endpoints
   /** Bytes that the index and what joins it to the engines' hashes may take. */
   readonly maxMemoryBytes: number
+  /** Of messages; the defaults when absent. */
+  readonly limits?: Pick<Limits, 'maxEventBytes' | 'maxEventsPerSecond'>
 }
 
 /**
@@ -54,6 +60,7 @@ export class KvCache {
   readonly #owners: TrackedOwners
   readonly #speculations: Speculations
   readonly #check: HashingCheck
+  readonly #silence: SilenceCheck
   readonly #endpoints: Endpoints
   readonly #notices: Notices
   readonly #timer: NodeJS.Timeout
@@ -65,7 +72,7 @@ export class KvCache {
     const owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
     const names = new AdapterNames(options.models, logger, metrics)
     const hasher = new ChainHasher()
-    const check = new HashingCheck(logger, notices, metrics, owners)
+    const check = new HashingCheck({ clock, logger, notices, metrics }, owners)
     this.#owners = owners
     this.#check = check
     this.#endpoints = options.endpoints
@@ -80,11 +87,15 @@ export class KvCache {
       logger,
       metrics,
       notices,
+      ...(options.limits && { limits: options.limits }),
     })
+    const { intake } = this
+    this.#silence = new SilenceCheck({ owners, intake, endpoints: options.endpoints, clock })
     this.index = new KvTrackedPrefixIndex({
       owners,
       names,
       keys: new RequestKeys(hasher),
+      anchored: new AnchoredBlocks(owners.index, hasher),
       check,
       intake: this.intake,
       speculations: this.#speculations,
@@ -110,6 +121,21 @@ export class KvCache {
   /** What is known of each endpoint's cache. */
   status(): readonly EndpointCacheStatus[] {
     return this.intake.status()
+  }
+
+  /** The publishers' hashing in words, each kind once with those that have it: for `/readyz?verbose`. */
+  hashing(): readonly string[] {
+    const byText = new Map<string, string[]>()
+    for (const { hostPort, publishers } of this.intake.status()) {
+      for (const { hashing, rank } of publishers) {
+        const named = byText.get(hashing) ?? []
+        byText.set(hashing, [...named, rank === 0 ? hostPort : `${hostPort} rank ${rank}`])
+      }
+    }
+    return [...byText].map(([text, names]) => {
+      const shown = names.slice(0, MAX_SHOWN).join(', ')
+      return `${text} (${names.length}: ${shown}${names.length > MAX_SHOWN ? ', …' : ''})`
+    })
   }
 
   beat(): KvCacheBeat {
@@ -143,12 +169,13 @@ export class KvCache {
     if (++this.#ticks % SILENCE_TICKS !== 0) return
     this.#sayWhoIsSilent()
     this.#compareReported()
+    this.#silence.run()
   }
 
   #sayWhoIsSilent(): void {
     const tracked = this.#owners.list()
     const silent = tracked.filter((t) => this.intake.coverage(t) === 'none')
-    const shown = silent.slice(0, 5).map((t) => t.endpoint.hostPort)
+    const shown = silent.slice(0, MAX_SHOWN).map((t) => t.endpoint.hostPort)
     this.#notices.set(
       'kv-events-none',
       silent.length === 0

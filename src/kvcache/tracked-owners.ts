@@ -1,9 +1,24 @@
 import type { Endpoint } from '../framework/endpoint.ts'
 import type { Endpoints } from '../framework/services.ts'
 import { canonicalAddress } from './events/topic.ts'
+import type { HashAlignment } from './hashing/hash-alignment.ts'
 import { HashJoin } from './hashing/hash-join.ts'
 import { MemoryBudget } from './segments/memory-budget.ts'
 import { SegmentIndex } from './segments/segment-index.ts'
+
+/**
+ * Where blocks are whose beginning is known by the engine's hash of it alone: `root` for the first block of a chain,
+ * `anywhere` for blocks behind it too.
+ */
+export type Anchors = 'root' | 'anywhere'
+
+/** What all caches share. */
+interface Shared {
+  readonly index: SegmentIndex
+  readonly budget: MemoryBudget
+  /** Those that have anchors. */
+  readonly anchored: Set<Owner>
+}
 
 /** One cache: what one data-parallel rank of one endpoint holds. */
 export class Owner {
@@ -16,13 +31,19 @@ export class Owner {
   blockTokens: number | undefined
   /** True when a publisher feeds it; false when it holds only speculation. */
   fed = false
+  /** How its publisher's blocks are hashed; undefined before it has one. */
+  alignment: HashAlignment | undefined
   #number: number
   #epoch = 0
+  readonly #anchored: Set<Owner>
+  #anchors: Anchors | undefined
 
-  constructor(endpoint: TrackedEndpoint, rank: number, index: SegmentIndex, budget: MemoryBudget) {
+  constructor(endpoint: TrackedEndpoint, rank: number, shared: Shared) {
+    const { index, budget, anchored } = shared
     this.endpoint = endpoint
     this.rank = rank
     this.#index = index
+    this.#anchored = anchored
     this.join = new HashJoin(budget)
     this.#number = index.addOwner()
   }
@@ -37,6 +58,17 @@ export class Owner {
     return this.#epoch
   }
 
+  /** Undefined when requests find all its blocks by their tokens. */
+  get anchors(): Anchors | undefined {
+    return this.#anchors
+  }
+
+  /** It holds blocks now that are found by the engine's hashes alone. */
+  anchor(where: Anchors): void {
+    if (this.#anchors !== 'anywhere') this.#anchors = where
+    this.#anchored.add(this)
+  }
+
   /** Forgets all it held. */
   clear(): void {
     this.retire()
@@ -47,6 +79,8 @@ export class Owner {
   retire(): void {
     this.#index.retireOwner(this.#number)
     this.join.clear()
+    this.#anchors = undefined
+    this.#anchored.delete(this)
     this.#epoch++
   }
 }
@@ -75,6 +109,8 @@ export class TrackedEndpoint {
 export class TrackedOwners {
   readonly budget: MemoryBudget
   readonly index: SegmentIndex
+  /** Caches with blocks that are found by the engine's hashes alone. */
+  readonly anchored = new Set<Owner>()
   readonly #bySlot: (TrackedEndpoint | undefined)[] = []
   readonly #byAddress = new Map<string, TrackedEndpoint[]>()
   readonly #additions: ((added: TrackedEndpoint) => void)[] = []
@@ -107,7 +143,7 @@ export class TrackedOwners {
 
   /** Adds a cache to the endpoint. */
   add(tracked: TrackedEndpoint, rank: number): Owner {
-    const owner = new Owner(tracked, rank, this.index, this.budget)
+    const owner = new Owner(tracked, rank, this)
     tracked.owners.push(owner)
     return owner
   }

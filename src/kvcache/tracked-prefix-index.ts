@@ -11,6 +11,7 @@ import type {
 } from '../framework/services.ts'
 import type { AdapterNames } from './adapter-names.ts'
 import type { EventIntake } from './events/event-intake.ts'
+import type { AnchoredBlocks, PromptSpace } from './hashing/anchored-blocks.ts'
 import type { HashingCheck } from './hashing/hashing-check.ts'
 import { type RequestKeys, usableBlocks } from './hashing/request-keys.ts'
 import type { Speculations } from './speculations.ts'
@@ -19,6 +20,8 @@ import type { Owner, TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
 const DEFAULT_BLOCK_TOKENS = 16
 const DEFAULT_WEIGHTS = { gpu: 1, cpu: 0.8, disk: 0.8 }
 const RANK_HEADER = 'x-data-parallel-rank'
+/** Prompts of one request that are hashed as engines do, ahead of their events. */
+const MAX_EXPECTED_PROMPTS = 16
 const LATENCY_BUCKETS_S = [
   0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01,
   0.05,
@@ -30,6 +33,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
   readonly #owners: TrackedOwners
   readonly #names: AdapterNames
   readonly #keys: RequestKeys
+  readonly #anchored: AnchoredBlocks
   readonly #check: HashingCheck
   readonly #intake: EventIntake
   readonly #speculations: Speculations
@@ -42,6 +46,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     readonly owners: TrackedOwners
     readonly names: AdapterNames
     readonly keys: RequestKeys
+    readonly anchored: AnchoredBlocks
     readonly check: HashingCheck
     readonly intake: EventIntake
     readonly speculations: Speculations
@@ -50,6 +55,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     this.#owners = options.owners
     this.#names = options.names
     this.#keys = options.keys
+    this.#anchored = options.anchored
     this.#check = options.check
     this.#intake = options.intake
     this.#speculations = options.speculations
@@ -111,32 +117,44 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
       if (!sizes.includes(size)) sizes.push(size)
     }
     const adapter = this.#names.adapterOf(request.targetModel)
+    if (request.cacheSalt !== undefined) this.#expect(request, tokens, adapter, tracked)
     const rank = rankOf(request)
     const { index } = this.#owners
+    const held = new Int32Array(count)
+    const heldWeighted = new Float64Array(count)
+    const hasAnchors = this.#owners.anchored.size > 0
     let best = 0
     for (const size of sizes) {
       const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
       for (let e = 0; e < count; e++) if (blockTokens[e] === size) usable[e] = keys.total
       let at = 0
       for (let p = 0; p < keys.counts.length; p++) {
-        const found = index.lookup(keys.pairs, at, keys.counts[p]!)
+        const asked = this.#known(tokens, p, keys.counts[p]!, size)
+        const found = index.lookup(keys.pairs, at, asked)
         at += keys.counts[p]!
-        if (found === 0) continue
+        if (found === 0 && !hasAnchors) continue
         for (let e = 0; e < count; e++) {
           if (blockTokens[e] !== size || tracked[e] === undefined) continue
-          let held = 0
-          let heldWeighted = 0
+          held[e] = 0
+          heldWeighted[e] = 0
           for (const owner of tracked[e]!.owners) {
             if (rank !== undefined && owner.rank !== rank) continue
             const matched = index.matched(owner.number)
             if (matched === 0) continue
             const matchedWeighted = index.weighted(owner.number)
-            if (matchedWeighted < heldWeighted) continue
-            held = matched
-            heldWeighted = matchedWeighted
+            if (matchedWeighted < heldWeighted[e]!) continue
+            held[e] = matched
+            heldWeighted[e] = matchedWeighted
           }
-          blocks[e]! += held
-          weighted[e]! += heldWeighted
+        }
+        if (hasAnchors) {
+          const space = { blockTokens: size, adapter, cacheSalt: request.cacheSalt }
+          this.#findAnchored(tokens.prompts[p]!, asked, space, tracked, rank, held, heldWeighted)
+        }
+        for (let e = 0; e < count; e++) {
+          if (blockTokens[e] !== size) continue
+          blocks[e]! += held[e]!
+          weighted[e]! += heldWeighted[e]!
           if (blocks[e]! > best) best = blocks[e]!
         }
       }
@@ -165,6 +183,52 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     const adapter = this.#names.adapterOf(request.targetModel)
     const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
     return this.#speculations.add(this.#ownerFor(request, endpoint, tracked), keys, ttlMs)
+  }
+
+  /** Tells publishers that do not say the salt what the request's first blocks will be called. */
+  #expect(
+    { cacheSalt }: InferenceRequest,
+    { prompts }: PromptTokens,
+    adapter: string | undefined,
+    tracked: readonly (TrackedEndpoint | undefined)[],
+  ): void {
+    for (const endpoint of tracked) {
+      for (const owner of endpoint?.owners ?? []) {
+        const { blockTokens } = owner
+        if (blockTokens === undefined) continue
+        for (const prompt of prompts.slice(0, MAX_EXPECTED_PROMPTS)) {
+          this.#anchored.expect(owner, prompt, { blockTokens, adapter, cacheSalt })
+        }
+      }
+    }
+  }
+
+  /** Raises what caches hold of one prompt by what they are known to hold by the engines' hashes. */
+  #findAnchored(
+    prompt: Int32Array,
+    usable: number,
+    space: PromptSpace,
+    tracked: readonly (TrackedEndpoint | undefined)[],
+    rank: number | undefined,
+    held: Int32Array,
+    heldWeighted: Float64Array,
+  ): void {
+    const anchored = this.#anchored
+    for (const owner of this.#owners.anchored) {
+      const e = tracked.indexOf(owner.endpoint)
+      if (e < 0 || owner.blockTokens !== space.blockTokens) continue
+      if (rank !== undefined && owner.rank !== rank) continue
+      anchored.find(owner, prompt, usable, space)
+      if (anchored.blocks === 0 || anchored.weighted < heldWeighted[e]!) continue
+      held[e] = anchored.blocks
+      heldWeighted[e] = anchored.weighted
+    }
+  }
+
+  /** Blocks of one prompt that can be asked for: what a guess says is not. */
+  #known(tokens: PromptTokens, prompt: number, blocks: number, blockTokens: number): number {
+    if (tokens.exact || tokens.exactUpTo === undefined) return blocks
+    return prompt > 0 ? 0 : Math.min(blocks, Math.floor(tokens.exactUpTo / blockTokens))
   }
 
   #blockTokens(endpoint: Endpoint, tracked: TrackedEndpoint | undefined): number {

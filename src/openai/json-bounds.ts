@@ -1,14 +1,13 @@
+import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COMMA = 0x2c
 const OPEN_BRACKET = 0x5b
 const OPEN_BRACE = 0x7b
 
-/** Objects and arrays that a body may hold: each takes about 64 bytes when parsed, and a microsecond. */
-export const MAX_JSON_CONTAINERS = 250_000
-
-/** Members and elements that a body may hold, such as token ids. */
-export const MAX_JSON_MEMBERS = 4_000_000
+/** How much a body may hold, whatever its bytes. */
+export type JsonLimits = Pick<Limits, 'maxJsonContainers' | 'maxJsonValues'>
 
 /**
  * True when parsing a JSON text would make more objects or values than a request can need: a few bytes of text become
@@ -16,8 +15,11 @@ export const MAX_JSON_MEMBERS = 4_000_000
  *
  * @param bytes what is not JSON gets some answer
  */
-export function exceedsJsonBounds(bytes: Uint8Array): boolean {
-  if (bytes.length <= MAX_JSON_CONTAINERS) return false
+export function exceedsJsonBounds(
+  bytes: Uint8Array,
+  { maxJsonContainers, maxJsonValues }: JsonLimits = DEFAULT_LIMITS,
+): boolean {
+  if (bytes.length <= Math.min(maxJsonContainers, maxJsonValues)) return false
   let containers = 0
   let commas = 0
   for (let at = 0; at < bytes.length; at++) {
@@ -27,11 +29,11 @@ export function exceedsJsonBounds(bytes: Uint8Array): boolean {
         if (at < 0) return false
         break
       case COMMA:
-        if (++commas > MAX_JSON_MEMBERS) return true
+        if (++commas > maxJsonValues) return true
         break
       case OPEN_BRACKET:
       case OPEN_BRACE:
-        if (++containers > MAX_JSON_CONTAINERS) return true
+        if (++containers > maxJsonContainers) return true
         break
     }
   }

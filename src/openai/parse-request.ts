@@ -1,8 +1,9 @@
 import { isAscii, isUtf8 } from 'node:buffer'
 import { SchedulerError } from '../framework/errors.ts'
-import type { Prompt } from '../framework/request.ts'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
+import type { ChatApi, EncodingOptions, Prompt } from '../framework/request.ts'
 import type { ParsedRequest } from '../framework/services.ts'
-import { exceedsJsonBounds, MAX_JSON_CONTAINERS, MAX_JSON_MEMBERS } from './json-bounds.ts'
+import { exceedsJsonBounds, type JsonLimits } from './json-bounds.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -14,23 +15,28 @@ const MAX_PROMPTS = 1024
 /**
  * Reads what routing needs from a request's JSON body.
  *
- * Chat completions, completions and embeddings have a prompt; any other path has none. A path counts by its end, so that
- * a gateway may put a prefix before it; a query is ignored. Messages never quote the body.
+ * Chat completions, completions, embeddings, Anthropic's messages and responses have a prompt; any other path has none. A
+ * path counts by its end, so that a gateway may put a prefix before it; a query is ignored. Error messages never quote the
+ * body.
  *
  * @throws {SchedulerError} BAD_REQUEST when the body is not a JSON object or a field has a wrong shape
  */
-export function parseRequest(path: string, body: readonly Uint8Array[]): ParsedRequest {
-  const json = parseObject(body)
+export function parseRequest(
+  path: string,
+  body: readonly Uint8Array[],
+  limits: JsonLimits = DEFAULT_LIMITS,
+): ParsedRequest {
+  const json = parseObject(body, limits)
   return {
     model: optionalString(json, 'model') ?? '',
-    prompt: promptOf(endpointOf(path), json),
+    prompt: promptOf(endpointOf(path), json, body),
     stream: json.stream === true,
     cacheSalt: optionalString(json, 'cache_salt') || undefined,
     maxOutputTokens: maxOutputTokens(json),
   }
 }
 
-type Api = 'chat' | 'completions' | 'embeddings' | 'other'
+type Api = ChatApi | 'completions' | 'embeddings' | 'other'
 
 function endpointOf(path: string): Api {
   const query = path.indexOf('?')
@@ -38,15 +44,17 @@ function endpointOf(path: string): Api {
   if (route.endsWith('/chat/completions')) return 'chat'
   if (route.endsWith('/completions')) return 'completions'
   if (route.endsWith('/embeddings')) return 'embeddings'
+  if (route.endsWith('/messages')) return 'messages'
+  if (route.endsWith('/responses')) return 'responses'
   return 'other'
 }
 
-function parseObject(body: readonly Uint8Array[]): Json {
-  const bytes = body.length === 1 ? asBuffer(body[0]!) : Buffer.concat(body)
+function parseObject(body: readonly Uint8Array[], limits: JsonLimits): Json {
+  const bytes = bytesOf(body)
   if (bytes.length === 0) throw bad('the request body is empty; send a JSON object')
-  if (exceedsJsonBounds(bytes)) {
+  if (exceedsJsonBounds(bytes, limits)) {
     throw bad(
-      `the request body holds more than ${MAX_JSON_CONTAINERS} objects and arrays or ${MAX_JSON_MEMBERS} values; send fewer`,
+      `the request body holds more than ${limits.maxJsonContainers} objects and arrays or ${limits.maxJsonValues} values; send fewer`,
     )
   }
   const parsed = parseText(textOf(bytes))
@@ -82,22 +90,58 @@ function textOf(bytes: Buffer): string {
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
 }
 
-function promptOf(api: Api, json: Json): Prompt | undefined {
+function promptOf(api: Api, json: Json, body: readonly Uint8Array[]): Prompt | undefined {
+  const text = (): string => textOf(bytesOf(body))
   switch (api) {
     case 'chat':
       checkMessages(json.messages)
-      return { kind: 'chat', body: json }
+      return { kind: 'chat', body: json, text }
+    case 'messages':
+      checkMessages(json.messages)
+      return { kind: 'chat', api, body: json, text }
+    case 'responses':
+      // Without a text or a list the engine takes its input from elsewhere.
+      if (typeof json.input !== 'string' && !Array.isArray(json.input)) return undefined
+      return { kind: 'chat', api, body: json, text }
     case 'completions':
       // vLLM takes embeddings in the place of a prompt; there is nothing in them to match.
       if (isAbsent(json.prompt) && !isAbsent(json.prompt_embeds)) return undefined
-      return textOrTokens('prompt', json.prompt)
+      return withEncoding(textOrTokens('prompt', json.prompt), completionEncoding(json))
     case 'embeddings':
       // vLLM also embeds a chat; its template then runs with other settings than a chat completion's.
       if (isAbsent(json.input) && !isAbsent(json.messages)) return undefined
-      return textOrTokens('input', json.input)
+      return withEncoding(textOrTokens('input', json.input), embeddingEncoding(json))
     case 'other':
       return undefined
   }
+}
+
+function withEncoding(prompt: TextOrTokens, encoding: EncodingOptions | undefined): Prompt {
+  return encoding === undefined ? prompt : { ...prompt, encoding }
+}
+
+/** What a completion asks for besides the defaults; undefined for nothing. */
+function completionEncoding(json: Json): EncodingOptions | undefined {
+  const embeds = isAbsent(json.prompt_embeds) ? undefined : 'prompt_embeds'
+  return encodingOf(json, isAbsent(json.suffix) ? embeds : 'a suffix')
+}
+
+/** The same for embeddings, which engines cut at another side from release to release. */
+function embeddingEncoding(json: Json): EncodingOptions | undefined {
+  return encodingOf(
+    json,
+    isAbsent(json.truncate_prompt_tokens) ? undefined : 'truncate_prompt_tokens for embeddings',
+  )
+}
+
+function encodingOf(json: Json, unfollowed: string | undefined): EncodingOptions | undefined {
+  const { truncate_prompt_tokens: keep, truncation_side: side } = json
+  const addSpecialTokens = json.add_special_tokens === false ? false : undefined
+  const truncateTokens = typeof keep === 'number' ? keep : undefined
+  const asked = [addSpecialTokens, truncateTokens, unfollowed]
+  if (asked.every((value) => value === undefined)) return undefined
+  const truncationSide = side === 'left' || side === 'right' ? side : undefined
+  return { addSpecialTokens, truncateTokens, truncationSide, unfollowed }
 }
 
 function checkMessages(messages: unknown): void {
@@ -113,8 +157,10 @@ function checkMessages(messages: unknown): void {
   }
 }
 
+type TextOrTokens = Exclude<Prompt, { kind: 'chat' }>
+
 /** A string, strings, token ids, or arrays of token ids. */
-function textOrTokens(field: string, value: unknown): Prompt {
+function textOrTokens(field: string, value: unknown): TextOrTokens {
   if (typeof value === 'string') return { kind: 'text', texts: [value] }
   if (isAbsent(value)) throw bad(`"${field}" is missing; ${EXPECTED}`)
   if (!Array.isArray(value)) throw bad(`"${field}" must not be ${kindOf(value)}; ${EXPECTED}`)
@@ -185,6 +231,11 @@ function kindOf(value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'an array'
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
+/** One piece as it is, several copied together. */
+function bytesOf(body: readonly Uint8Array[]): Buffer {
+  return body.length === 1 ? asBuffer(body[0]!) : Buffer.concat(body)
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -7,27 +7,37 @@ const CLOSE_BRACE = 0x7d
 const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 
-/** `"model"` with each letter as a \u escape, the longest way to write the key. */
-const MAX_KEY_BYTES = 2 + 5 * 6
+/** Bytes that a letter of a key takes as a \u escape, the longest way to write it. */
+const ESCAPE_BYTES = 6
 
-/** Bytes of one model value, quotes included; positions count through all pieces. */
+/** Bytes of one value, quotes included; positions count through all pieces. */
 interface Span {
   readonly start: number
   readonly end: number
 }
 
+/** The same bytes with the string value of the top-level `model` replaced, as `rewriteString` does. */
+export function rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[] {
+  return rewriteString(body, 'model', model)
+}
+
 /**
- * The same bytes with the string value of the top-level `model` replaced, and nothing else touched or copied.
+ * The same bytes with the string value of the top-level key replaced, and nothing else touched or copied.
  *
  * The pieces of the answer are views of the pieces given, and the new value. A key that stands several times is replaced
  * each time, since parsers differ in which one counts. Without such a value the body itself is returned.
  *
  * @param body a JSON object, in any pieces; what is not JSON is returned with no promise of where it was changed
+ * @param key ASCII
  */
-export function rewriteModel(body: readonly Uint8Array[], model: string): readonly Uint8Array[] {
-  const spans = modelValues(body)
+export function rewriteString(
+  body: readonly Uint8Array[],
+  key: string,
+  text: string,
+): readonly Uint8Array[] {
+  const spans = stringValues(body, key)
   if (spans.length === 0) return body
-  const value = Buffer.from(JSON.stringify(model))
+  const value = Buffer.from(JSON.stringify(text))
   const rewritten: Uint8Array[] = []
   let next = 0
   let base = 0
@@ -52,8 +62,9 @@ export function rewriteModel(body: readonly Uint8Array[], model: string): readon
   return rewritten
 }
 
-/** Finds the string values of top-level `model` keys. */
-function modelValues(body: readonly Uint8Array[]): Span[] {
+/** Finds the string values of top-level keys of that name. */
+function stringValues(body: readonly Uint8Array[], wanted: string): Span[] {
+  const maxKeyBytes = wanted.length * ESCAPE_BYTES
   const spans: Span[] = []
   let base = 0
   let depth = 0
@@ -65,7 +76,7 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
   let expectsKey = false
   /** The bytes of a top-level key, kept while they can still be the key sought. */
   let key: number[] | undefined
-  let isModel = false
+  let isWanted = false
   for (const piece of body) {
     let at = 0
     while (at < piece.length) {
@@ -76,7 +87,7 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
           at++
           continue
         }
-        const end = endOfString(piece, at, key)
+        const end = endOfString(piece, at, key, maxKeyBytes)
         if (end < 0) {
           escaped = isEscaped(piece, at, piece.length)
           at = piece.length
@@ -86,9 +97,9 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
         inString = false
         if (depth !== 1) continue
         if (expectsKey) {
-          isModel = key !== undefined && isModelKey(key)
+          isWanted = key !== undefined && key.length <= maxKeyBytes && isKey(key, wanted)
           key = undefined
-        } else if (isModel) {
+        } else if (isWanted) {
           spans.push({ start: stringStart, end: base + at })
         }
         continue
@@ -114,7 +125,7 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
         case COMMA:
           if (depth === 1) {
             expectsKey = true
-            isModel = false
+            isWanted = false
           }
           break
       }
@@ -125,13 +136,21 @@ function modelValues(body: readonly Uint8Array[]): Span[] {
   return spans
 }
 
-/** Position of the quote that ends the string, from `at` on, -1 when it is not in this piece. Collects into `key`. */
-function endOfString(piece: Uint8Array, at: number, key: number[] | undefined): number {
+/**
+ * Position of the quote that ends the string, from `at` on, -1 when it is not in this piece. Collects into `key`, one byte
+ * more than `maxKeyBytes` where there are more.
+ */
+function endOfString(
+  piece: Uint8Array,
+  at: number,
+  key: number[] | undefined,
+  maxKeyBytes: number,
+): number {
   let end = piece.indexOf(QUOTE, at)
   while (end > at && isEscaped(piece, at, end)) end = piece.indexOf(QUOTE, end + 1)
   if (key !== undefined) {
     const stop = end < 0 ? piece.length : end
-    for (let i = at; i < stop && key.length <= MAX_KEY_BYTES; i++) key.push(piece[i]!)
+    for (let i = at; i < stop && key.length <= maxKeyBytes; i++) key.push(piece[i]!)
   }
   return end
 }
@@ -143,12 +162,12 @@ function isEscaped(piece: Uint8Array, from: number, position: number): boolean {
   return (position - first) % 2 === 1
 }
 
-function isModelKey(bytes: readonly number[]): boolean {
-  if (bytes.length < 5 || bytes.length > MAX_KEY_BYTES) return false
+function isKey(bytes: readonly number[], wanted: string): boolean {
+  if (bytes.length < wanted.length) return false
   const text = Buffer.from(bytes).toString('latin1')
-  if (!text.includes('\\')) return text === 'model'
+  if (!text.includes('\\')) return text === wanted
   try {
-    return JSON.parse(`"${text}"`) === 'model'
+    return JSON.parse(`"${text}"`) === wanted
   } catch {
     // Not JSON, so no parser takes it for the key.
     return false

@@ -115,7 +115,7 @@ function merge(found: Partial<Record<Count, number>>, bytes: Buffer): void {
     // Balanced braces that are not JSON: not what an engine writes as usage.
     return
   }
-  const prompt = count(usage.prompt_tokens) ?? count(usage.input_tokens)
+  const prompt = count(usage.prompt_tokens) ?? inputOf(usage)
   const completion = count(usage.completion_tokens) ?? count(usage.output_tokens)
   const cached =
     cachedOf(usage.prompt_tokens_details) ??
@@ -124,6 +124,14 @@ function merge(found: Partial<Record<Count, number>>, bytes: Buffer): void {
   if (prompt !== undefined) found.prompt = prompt
   if (completion !== undefined) found.completion = completion
   if (cached !== undefined) found.cached = cached
+}
+
+/** The Responses API counts all tokens of the input, Anthropic's those that its cache did not have or take. */
+function inputOf(usage: Readonly<Record<string, unknown>>): number | undefined {
+  const input = count(usage.input_tokens)
+  if (input === undefined) return undefined
+  const read = count(usage.cache_read_input_tokens) ?? 0
+  return input + read + (count(usage.cache_creation_input_tokens) ?? 0)
 }
 
 function cachedOf(details: unknown): number | undefined {

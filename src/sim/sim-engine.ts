@@ -310,7 +310,7 @@ export class SimEngine {
     if (body instanceof EngineProblem) return this.#refuse(response, body)
     const found = findModel(body.model, this.#options)
     if (found instanceof EngineProblem) return this.#refuse(response, found)
-    const prompt = tokenizePrompt(body)
+    const prompt = tokenizePrompt(body, bytes)
     if (prompt === undefined)
       return this.#refuse(response, badRequest('messages or prompt is required'))
     const [ids = new Int32Array(0)] = await this.#ids(prompt)
@@ -402,8 +402,11 @@ interface Generated {
   finishReason: FinishReason
 }
 
-function tokenizePrompt(body: Readonly<Record<string, unknown>>): Prompt | undefined {
-  if (Array.isArray(body.messages)) return { kind: 'chat', body }
+function tokenizePrompt(
+  body: Readonly<Record<string, unknown>>,
+  bytes: Buffer,
+): Prompt | undefined {
+  if (Array.isArray(body.messages)) return { kind: 'chat', body, text: () => bytes.toString() }
   return typeof body.prompt === 'string' ? { kind: 'text', texts: [body.prompt] } : undefined
 }
 

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { Counter, Gauge, Histogram, Metrics } from '../framework/services.ts'
 
 type Labels = Readonly<Record<string, string>>
@@ -12,8 +13,12 @@ interface Sample {
   readonly value: number
 }
 
-/** Label values that one label of one metric may have; further ones become `other`. */
-const MAX_LABEL_VALUES = 1000
+/** Values that each label of each metric may have; further ones become `other`. */
+interface LabelCap {
+  readonly maxValues: number
+  /** Told each time a further one is asked for. */
+  exceeded(metric: string): void
+}
 
 /** All series of one name. */
 class Family {
@@ -23,8 +28,10 @@ class Family {
   readonly #series = new Map<string, { samples(): Iterable<Sample> }>()
   readonly #observed = new Set<() => Iterable<Sample>>()
   readonly #labelValues = new Map<string, Set<string>>()
+  readonly #labelCap: LabelCap
 
-  constructor(name: string, help: string, type: Kind) {
+  constructor(name: string, help: string, type: Kind, labelCap: LabelCap) {
+    this.#labelCap = labelCap
     this.name = name
     this.help = help
     this.type = type
@@ -69,8 +76,12 @@ class Family {
         values = new Set()
         this.#labelValues.set(label, values)
       }
-      if (values.size < MAX_LABEL_VALUES) values.add(value)
-      bounded[label] = values.has(value) ? value : 'other'
+      if (values.size < this.#labelCap.maxValues) values.add(value)
+      if (values.has(value)) bounded[label] = value
+      else {
+        bounded[label] = 'other'
+        this.#labelCap.exceeded(this.name)
+      }
     }
     return bounded
   }
@@ -160,9 +171,19 @@ class HistogramSeries implements Histogram {
 export class PrometheusMetrics implements Metrics {
   readonly #registry = new Registry()
   readonly #families = new Map<string, Family>()
+  readonly #labelCap: LabelCap
 
-  constructor() {
+  /** @param maxLabelValues values that each label of each metric may have */
+  constructor(maxLabelValues: number = DEFAULT_LIMITS.maxLabelValues) {
     collectDefaultMetrics({ register: this.#registry })
+    // The names of metrics are the program's own: so many there are.
+    const exceeded = (metric: string) =>
+      this.counter(
+        'epp_metric_labels_capped_total',
+        'Times that a label was given a value beyond the cap, counted as "other".',
+        { metric },
+      ).inc()
+    this.#labelCap = { maxValues: maxLabelValues, exceeded }
   }
 
   counter(name: string, help: string, labels: Labels = {}): Counter {
@@ -214,7 +235,7 @@ export class PrometheusMetrics implements Metrics {
   #family(name: string, help: string, type: Kind): Family {
     const existing = this.#families.get(name)
     if (existing) return existing
-    const family = new Family(name, help, type)
+    const family = new Family(name, help, type, this.#labelCap)
     this.#families.set(name, family)
     this.#registry.registerMetric(family as unknown as Metric<string>)
     return family

@@ -1,6 +1,8 @@
+import { LRUCache } from 'lru-cache'
 import { Agent, request } from 'undici'
-import type { Prompt } from '../framework/request.ts'
+import type { ChatPrompt, Prompt, TextPrompt } from '../framework/request.ts'
 import { type Doubt, doubt } from './doubt.ts'
+import { chatForms, formKey } from './engine-form.ts'
 import type { Tokens } from './outcome.ts'
 
 /** Answers larger than this are not read: a million ids of seven characters each. */
@@ -12,16 +14,13 @@ const MAX_TEXTS = 64
 /** What is read of an answer that is no success. */
 const MAX_REFUSAL_BYTES = 64 * 1024
 
-/** Fields of a chat that `/tokenize` reads; others that change the prompt make a doubt. */
-const CHAT_FIELDS = [
-  'messages',
-  'add_generation_prompt',
-  'continue_final_message',
-  'add_special_tokens',
-  'chat_template',
-  'chat_template_kwargs',
-  'tools',
-] as const
+/** Memory of answers: keys of 44 characters and four bytes an id. */
+const CACHE_BYTES = 16 * 1024 * 1024
+const ENTRY_BYTES = 300
+
+/** How long an engine that answers no `/render` is not asked for it again. */
+const NO_RENDER_MS = 300_000
+const MAX_RENDERLESS = 10_000
 
 /** Whose fault it is that an engine gave no ids. */
 export type EngineFault =
@@ -59,9 +58,20 @@ const QUEUE_FULL: EngineRefusal = {
   doubt: doubt('queue-full', `${MAX_CONCURRENT} prompts wait for the engine to tokenize them`),
 }
 
-/** Asks engines' own `/tokenize` (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#tokenizer-api). */
+/**
+ * Asks engines for the ids of a prompt: `/v1/chat/completions/render` where an engine answers it, which is the chat's own
+ * path, else `/tokenize` (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#tokenizer-api). A
+ * conversation that was asked for before is answered from memory.
+ */
 export class EngineTokenizer {
   readonly #agent: Agent
+  readonly #known = new LRUCache<string, Tokens>({
+    maxSize: CACHE_BYTES,
+    sizeCalculation: ({ prompts }) =>
+      prompts.reduce((bytes, ids) => bytes + ids.length * 4, ENTRY_BYTES),
+  })
+  /** Engines that answer no `/render`. */
+  readonly #renderless = new LRUCache<string, true>({ max: MAX_RENDERLESS, ttl: NO_RENDER_MS })
   #running = 0
 
   constructor({ insecureSkipVerify }: EngineTokenizerOptions) {
@@ -89,15 +99,9 @@ export class EngineTokenizer {
     if (this.#running >= MAX_CONCURRENT) return QUEUE_FULL
     this.#running++
     try {
-      const bodies = bodiesOf(model, prompt)
-      if ('fault' in bodies) return bodies
-      const prompts: Int32Array[] = []
-      for (const body of bodies) {
-        const ids = await this.#ask(`${baseUrl}/tokenize`, body, signal)
-        if ('fault' in ids) return ids
-        prompts.push(ids)
-      }
-      return { prompts, doubt: prompt.kind === 'chat' ? chatDoubt(prompt.body) : undefined }
+      return prompt.kind === 'chat'
+        ? await this.#chat(baseUrl, model, prompt, signal)
+        : await this.#texts(baseUrl, model, prompt, signal)
     } catch (error) {
       // The message could quote the prompt.
       const { name, code } = error as { name: string; code?: unknown }
@@ -110,11 +114,80 @@ export class EngineTokenizer {
     }
   }
 
+  /** Forgets all answers: the engines may be others. */
+  forget(): void {
+    this.#known.clear()
+    this.#renderless.clear()
+  }
+
   close(): Promise<void> {
     return this.#agent.destroy()
   }
 
-  async #ask(url: string, body: string, signal: AbortSignal): Promise<Int32Array | EngineRefusal> {
+  async #texts(
+    baseUrl: string,
+    model: string,
+    { texts, encoding }: TextPrompt,
+    signal: AbortSignal,
+  ): Promise<Tokens | EngineRefusal> {
+    if (texts.length > MAX_TEXTS) return tooLong(`the request has more than ${MAX_TEXTS} prompts`)
+    const addSpecialTokens = encoding?.addSpecialTokens
+    const prompts: Int32Array[] = []
+    for (const prompt of texts) {
+      const form = JSON.stringify({ model, prompt, add_special_tokens: addSpecialTokens })
+      if (form.length > MAX_BODY_CHARS) return TOO_LONG
+      const answer = await this.#once(form, signal, () =>
+        this.#ask(`${baseUrl}/tokenize`, form, 'tokens', signal),
+      )
+      if ('fault' in answer) return answer
+      prompts.push(answer.prompts[0]!)
+    }
+    const isCut = encoding?.truncateTokens !== undefined || encoding?.unfollowed !== undefined
+    return { prompts, doubt: isCut ? UNREAD : undefined }
+  }
+
+  async #chat(
+    baseUrl: string,
+    model: string,
+    prompt: ChatPrompt,
+    signal: AbortSignal,
+  ): Promise<Tokens | EngineRefusal> {
+    if (prompt.api !== undefined && prompt.api !== 'chat') return OTHER_API
+    const forms = chatForms(model, prompt)
+    if (forms.render.length > MAX_BODY_CHARS) return TOO_LONG
+    return this.#once(forms.render, signal, async () => {
+      if (!this.#renderless.has(baseUrl)) {
+        const url = `${baseUrl}/v1/chat/completions/render`
+        const rendered = await this.#ask(url, forms.render, 'token_ids', signal)
+        if (!('fault' in rendered && rendered.fault === 'no-route')) return rendered
+        this.#renderless.set(baseUrl, true)
+      }
+      const tokens = await this.#ask(`${baseUrl}/tokenize`, forms.tokenize, 'tokens', signal)
+      return 'fault' in tokens ? tokens : { ...tokens, doubt: forms.doubt }
+    })
+  }
+
+  /** From memory where the question was answered before, whichever engine did. */
+  async #once(
+    form: string,
+    signal: AbortSignal,
+    ask: () => Promise<Tokens | EngineRefusal>,
+  ): Promise<Tokens | EngineRefusal> {
+    const key = formKey(form)
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const answer = await ask()
+    if (!('fault' in answer) && !signal.aborted) this.#known.set(key, answer)
+    return answer
+  }
+
+  /** @param field of the answer that has the ids */
+  async #ask(
+    url: string,
+    body: string,
+    field: 'tokens' | 'token_ids',
+    signal: AbortSignal,
+  ): Promise<Tokens | EngineRefusal> {
     const response = await request(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -133,13 +206,46 @@ export class EngineTokenizer {
     }
     const text = Buffer.concat(chunks).toString()
     if (!success) return refusal(response.statusCode, text)
-    const answer = JSON.parse(text) as { tokens?: unknown } | null
-    const tokens = answer?.tokens
+    const answer = JSON.parse(text) as Readonly<Record<string, unknown>> | null
+    const tokens = answer?.[field]
     if (!Array.isArray(tokens) || !tokens.every((id) => Number.isInteger(id))) {
-      return failure('answer', 'answers no list of tokens')
+      // Early releases answer `/render` in other forms.
+      return failure(field === 'tokens' ? 'answer' : 'no-route', 'answers no list of tokens')
     }
-    return Int32Array.from(tokens as number[])
+    const prompts = [Int32Array.from(tokens as number[])]
+    const firstMedium = mediaStart(answer?.features)
+    return firstMedium === undefined
+      ? { prompts, doubt: undefined }
+      : { prompts, doubt: MEDIA, exactUpTo: firstMedium }
   }
+}
+
+/** Position of the first placeholder of a medium in a rendered prompt; undefined when there is none. */
+function mediaStart(features: unknown): number | undefined {
+  const { mm_placeholders: byKind } = (features ?? {}) as { mm_placeholders?: unknown }
+  const offsets = Object.values((byKind ?? {}) as Record<string, unknown>)
+    .flat()
+    .map((range) => Number((range as { offset?: unknown } | null)?.offset))
+    .filter((offset) => Number.isInteger(offset) && offset >= 0)
+  return offsets.length === 0 ? undefined : Math.min(...offsets)
+}
+
+const MEDIA = doubt(
+  'media',
+  'a message has a part that is not text, whose hash only the engine knows',
+)
+const UNREAD = doubt(
+  'engine-fields',
+  "the engine's /tokenize does not read all fields of the request",
+)
+const OTHER_API: EngineRefusal = {
+  fault: 'request',
+  doubt: doubt('engine-fields', 'engines tokenize chat completions and completions only'),
+}
+const TOO_LONG = tooLong(`the prompt has more than ${MAX_BODY_CHARS} characters`)
+
+function tooLong(text: string): EngineRefusal {
+  return { fault: 'request', doubt: doubt('too-long', text) }
 }
 
 /**
@@ -149,7 +255,8 @@ export class EngineTokenizer {
  */
 function refusal(status: number, text: string): EngineRefusal {
   const said = `answers ${status}`
-  if (status === 405) return failure('no-route', said)
+  // Newer releases answer 403 for `/render` unless started with a flag.
+  if (status === 405 || status === 403) return failure('no-route', said)
   if (status === 404) return failure(namesError(text) ? 'model' : 'no-route', said)
   return failure(status >= 500 ? 'answer' : 'request', said)
 }
@@ -161,54 +268,4 @@ function namesError(text: string): boolean {
   } catch {
     return false
   }
-}
-
-/** The bodies to send, one for each prompt. */
-function bodiesOf(
-  model: string,
-  prompt: Exclude<Prompt, { kind: 'tokens' }>,
-): readonly string[] | EngineRefusal {
-  const forms =
-    prompt.kind === 'chat' ? [chatForm(model, prompt.body)] : textForms(model, prompt.texts)
-  if (forms.length > MAX_TEXTS) {
-    const text = `the request has more than ${MAX_TEXTS} prompts`
-    return { fault: 'request', doubt: doubt('too-long', text) }
-  }
-  const bodies = forms.map((form) => JSON.stringify(form))
-  if (bodies.every((body) => body.length <= MAX_BODY_CHARS)) return bodies
-  const text = `the prompt has more than ${MAX_BODY_CHARS} characters`
-  return { fault: 'request', doubt: doubt('too-long', text) }
-}
-
-function textForms(model: string, texts: readonly string[]): unknown[] {
-  return texts.map((prompt) => ({ model, prompt }))
-}
-
-function chatForm(model: string, body: Readonly<Record<string, unknown>>): unknown {
-  const form: Record<string, unknown> = { model }
-  for (const field of CHAT_FIELDS) if (body[field] !== undefined) form[field] = body[field]
-  return form
-}
-
-/** What the chat path reads and `/tokenize` does not (seen on 0.32.0). */
-function chatDoubt(body: Readonly<Record<string, unknown>>): Doubt | undefined {
-  const unread =
-    body.documents !== undefined ||
-    body.reasoning_effort !== undefined ||
-    body.truncate_prompt_tokens !== undefined ||
-    (Array.isArray(body.messages) &&
-      body.messages.some((message: unknown) =>
-        hasUnread(message as Record<string, unknown> | null),
-      ))
-  if (!unread) return undefined
-  return doubt('engine-fields', "the engine's /tokenize does not read all fields of the request")
-}
-
-function hasUnread(message: Readonly<Record<string, unknown>> | null): boolean {
-  if (message?.reasoning_content !== undefined) return true
-  const content = message?.content
-  return (
-    Array.isArray(content) &&
-    content.some((part: unknown) => typeof (part as { text?: unknown } | null)?.text !== 'string')
-  )
 }

@@ -1,6 +1,8 @@
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import { ChatTemplate } from './chat/chat-template.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import type { EncodePool } from './encode-pool.ts'
+import { type EncoderDoubts, encoderDoubts } from './own-encoder.ts'
 import { SegmentCache } from './segment-cache.ts'
 import {
   readTokenizerConfig,
@@ -8,15 +10,13 @@ import {
   type TokenizerFolder,
   tokenizerFolder,
 } from './tokenizer-file.ts'
+import type { SpecialTokens } from './truncate.ts'
 
 /**
  * New text that is encoded on the event loop, in UTF-8 bytes: 20 ms at the slowest rate seen (5 µs a byte); longer text
  * goes to a thread.
  */
 const INLINE_BYTES = 4096
-
-/** Text of one prompt that is tokenized at all, in UTF-16 units: about a million tokens. */
-const MAX_CHARS = 4 * 1024 * 1024
 
 const HALF_CHARACTER = doubt('half-character', 'the prompt has half of a surrogate pair')
 
@@ -43,18 +43,36 @@ export interface EncodedText {
 export class ModelTokenizer {
   readonly folder: TokenizerFolder
   readonly template: ChatTemplate | undefined
+  /** Why chats cannot be rendered; undefined when they can. */
+  readonly templateFault: Doubt | undefined
+  /** Set where the engine does not use the template, or not the tokenizer. */
+  readonly encoderDoubts: EncoderDoubts
   readonly #file: TokenizerFile
   readonly #cache: SegmentCache
   readonly #counts: CacheCounts
   readonly #pool: EncodePool
+  readonly #maxChars: number
   /** Pieces that a thread is encoding. */
   readonly #pending = new Map<string, Promise<Int32Array | Doubt>>()
 
-  /** @throws when the folder's files cannot be read or parsed */
-  constructor(path: string, cacheBytes: number, pool: EncodePool, counts: CacheCounts) {
+  /**
+   * @param maxChars text of one prompt that is tokenized at all, in UTF-16 units
+   * @throws when the folder's files cannot be read or parsed
+   */
+  constructor(
+    path: string,
+    cacheBytes: number,
+    pool: EncodePool,
+    counts: CacheCounts,
+    maxChars: number = DEFAULT_LIMITS.maxPromptChars,
+  ) {
+    this.#maxChars = maxChars
     this.folder = tokenizerFolder(path)
     this.#file = new TokenizerFile(path)
-    this.template = ChatTemplate.read(path, readTokenizerConfig(path))
+    const template = readTemplate(path)
+    this.template = template instanceof ChatTemplate ? template : undefined
+    this.templateFault = template instanceof ChatTemplate ? undefined : template
+    this.encoderDoubts = encoderDoubts(path, this.template)
     this.#cache = new SegmentCache(cacheBytes)
     this.#pool = pool
     this.#counts = counts
@@ -62,6 +80,11 @@ export class ModelTokenizer {
 
   get cacheBytes(): number {
     return this.#cache.bytes
+  }
+
+  /** How many ids `addSpecialTokens` puts around a text. */
+  get specialTokens(): SpecialTokens {
+    return { before: this.#file.before.length, after: this.#file.after.length }
   }
 
   decode(ids: ArrayLike<number>): string {
@@ -76,8 +99,8 @@ export class ModelTokenizer {
     text: string,
     addSpecialTokens: boolean,
   ): EncodedText | Promise<EncodedText | Doubt> | Doubt {
-    if (text.length > MAX_CHARS) {
-      return doubt('too-long', `the prompt has more than ${MAX_CHARS} characters`)
+    if (text.length > this.#maxChars) {
+      return doubt('too-long', `the prompt has more than ${this.#maxChars} characters`)
     }
     const parts: (Int32Array | number | undefined)[] = []
     const missing = new Map<string, Missing>()
@@ -89,7 +112,8 @@ export class ModelTokenizer {
         continue
       }
       texts++
-      const key = i === 0 && this.#file.firstDiffers ? `\u0000${piece}` : piece
+      // A piece that is the first has another key than any text can be elsewhere.
+      const key = this.#file.firstDiffers ? `${i === 0 ? '^' : ' '}${piece}` : piece
       const known = this.#cache.get(key)
       parts.push(known)
       if (known !== undefined) continue
@@ -175,3 +199,16 @@ const NONE = new Int32Array(0)
 
 /** A string of Node 20 and later; the library of types is older. */
 type WellFormable = string & { isWellFormed(): boolean }
+
+/** The chat template of a folder, or why there is none; texts need none. */
+function readTemplate(path: string): ChatTemplate | Doubt {
+  const config = readTokenizerConfig(path)
+  try {
+    return ChatTemplate.read(path, config) ?? doubt('no-template', `${path} has no chat template`)
+  } catch (error) {
+    return doubt(
+      'bad-template',
+      `the chat template in ${path} cannot be followed: ${(error as Error).message}`,
+    )
+  }
+}

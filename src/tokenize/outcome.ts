@@ -4,6 +4,8 @@ import { type Doubt, doubt } from './doubt.ts'
 export interface Tokens {
   readonly prompts: readonly Int32Array[]
   readonly doubt: Doubt | undefined
+  /** With a doubt: how many ids at the beginning of the first prompt are the engine's nevertheless; 0 when absent. */
+  readonly exactUpTo?: number
 }
 
 /** Ids of the prompts, or why there are none. */

@@ -1,23 +1,30 @@
-import type { PromptTokens } from '../framework/attributes.ts'
-import type { InferenceRequest, Prompt } from '../framework/request.ts'
+import { PROMPT_TOKENS, type PromptTokens } from '../framework/attributes.ts'
+import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
+import type { ChatPrompt, InferenceRequest, Prompt, TextPrompt } from '../framework/request.ts'
 import type {
   Clock,
   Endpoints,
+  EngineVersions,
   Logger,
   Metrics,
   Models,
   Notices,
   Tokenizer,
+  TokenSource,
 } from '../framework/services.ts'
+import { type EngineRules, rulesOfAll } from './chat/engine-rules.ts'
+import { OwnTemplates } from './chat/own-templates.ts'
+import { CountCheck, DEFAULT_MAX_MISMATCHES } from './count-check.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { EncodePool } from './encode-pool.ts'
-import { encodePrompt } from './encode-prompt.ts'
+import { clientTokens, type EngineFacts, encodePrompt } from './encode-prompt.ts'
 import { EngineTokenizer } from './engine-tokenizer.ts'
 import { estimateTokens } from './estimate.ts'
 import { ModelFolders } from './model-folders.ts'
 import { ModelTokenizer } from './model-tokenizer.ts'
 import { type Outcome, withinBudget } from './outcome.ts'
 import { PoolTokenizer } from './pool-tokenizer.ts'
+import { ShownDoubts } from './shown-doubts.ts'
 import { TokenizeMetrics, type TokenizePath } from './tokenize-metrics.ts'
 import { tokenizerFolder } from './tokenizer-file.ts'
 
@@ -35,6 +42,8 @@ export interface PromptTokenizerOptions {
   /** Directory with one folder per model; undefined when none is mounted. */
   readonly tokenizersDir: string | undefined
   readonly models: Pick<Models, 'baseOf'>
+  /** Which releases the engines are, and what they take; unknown when absent. */
+  readonly engines?: Pick<EngineVersions, 'versions' | 'contextTokens'>
   /** Whose `/tokenize` is asked for models without a folder; nobody's when absent. */
   readonly endpoints?: Pick<Endpoints, 'list'>
   /** How they are spoken to; `http` when absent. */
@@ -51,6 +60,8 @@ export interface PromptTokenizerOptions {
   readonly threads?: number
   /** Time that a request may wait for its ids, in milliseconds; 400 when absent. */
   readonly budgetMs?: number
+  /** Beyond them tokens are estimated; the defaults when absent. */
+  readonly limits?: Pick<Limits, 'maxMessages' | 'maxPromptChars'>
 }
 
 /**
@@ -73,16 +84,26 @@ export class PromptTokenizer implements Tokenizer {
     ModelTokenizer | { readonly failure: Doubt; readonly atMs: number }
   >()
   readonly #metrics: TokenizeMetrics
-  /** Codes of the doubts that are shown now. */
-  readonly #shown = new Set<string>()
+  readonly #shown: ShownDoubts
   readonly #budgetMs: number
   readonly #engine: EngineTokenizer
   readonly #engines: PoolTokenizer | undefined
+  readonly #limits: Pick<Limits, 'maxMessages' | 'maxPromptChars'>
+  readonly #ownTemplates: OwnTemplates
+  readonly #countCheck: CountCheck
   #engineUrl: string | undefined
+  #source: TokenSource = 'auto'
+  #trustsOwnTemplates = false
+  #rules:
+    | { readonly versions: readonly unknown[]; readonly sets: readonly EngineRules[] }
+    | undefined
 
   constructor(options: PromptTokenizerOptions) {
     this.#options = options
+    this.#limits = options.limits ?? DEFAULT_LIMITS
+    this.#ownTemplates = new OwnTemplates(this.#limits.maxMessages)
     this.#logger = options.logger.named('tokenizer')
+    this.#shown = new ShownDoubts(options.notices, this.#logger)
     this.#folders = new ModelFolders(
       options.tokenizersDir,
       options.models,
@@ -95,6 +116,7 @@ export class PromptTokenizer implements Tokenizer {
     const { endpoints, clock, engineScheme: scheme = 'http' } = options
     const parts = endpoints && { endpoints, clock, scheme, budgetMs: this.#budgetMs }
     this.#engines = parts && new PoolTokenizer(parts, this.#engine)
+    this.#countCheck = new CountCheck(options.metrics, options.notices, this.#logger)
     this.#metrics = new TokenizeMetrics(
       options.metrics,
       () => this.#pool.queued,
@@ -114,9 +136,18 @@ export class PromptTokenizer implements Tokenizer {
       if (!isGood) this.#loaded.delete(path)
     }
     this.#pool.keep(wanted)
-    for (const code of this.#shown) this.#options.notices.set(noticeOf(code), undefined)
     this.#shown.clear()
     this.#engineUrl = options.engineUrl?.replace(/\/+$/, '')
+    this.#source = options.source ?? 'auto'
+    this.#trustsOwnTemplates = options.trustRequestChatTemplate ?? false
+    const maxMismatches = options.maxMismatches ?? DEFAULT_MAX_MISMATCHES
+    this.#countCheck.restart(this.#asksWhenWrong ? maxMismatches : undefined)
+    this.#engine.forget()
+  }
+
+  /** Whether engines can be asked where the local tokenizer proves wrong. */
+  get #asksWhenWrong(): boolean {
+    return this.#source === 'auto' && this.#engines !== undefined && this.#engineUrl === undefined
   }
 
   /**
@@ -129,17 +160,21 @@ export class PromptTokenizer implements Tokenizer {
       const inThread = this.#pool.encode(tokenizerFolder(folder), [], [])
       const tokenizer = this.#load(folder)
       const failure = await inThread
-      if (!(tokenizer instanceof ModelTokenizer)) this.#say(tokenizer, undefined)
-      else if ('code' in failure) this.#say(failure, undefined)
+      if (!(tokenizer instanceof ModelTokenizer)) this.#shown.say(tokenizer, undefined)
+      else if ('code' in failure) this.#shown.say(failure, undefined)
     }
   }
 
   tokenize(request: InferenceRequest, signal: AbortSignal): Promise<PromptTokens> | PromptTokens {
     const { prompt } = request
     if (prompt === undefined) return { prompts: [], exact: true }
-    if (prompt.kind === 'tokens') return { prompts: prompt.prompts, exact: true }
-    const startMs = this.#options.clock.nowMs()
     const { targetModel: model } = request
+    const startMs = this.#options.clock.nowMs()
+    if (prompt.kind === 'tokens') {
+      if (prompt.encoding === undefined) return { prompts: prompt.prompts, exact: true }
+      const tokens = clientTokens(prompt, this.#factsOf(model))
+      return this.#finish(model, prompt, tokens, 'inline', startMs)
+    }
     const asked = this.#askEngine(model, prompt, signal)
     const outcome = asked ?? this.#encode(model, prompt)
     if (!(outcome instanceof Promise)) {
@@ -156,9 +191,26 @@ export class PromptTokenizer implements Tokenizer {
     return 'code' in tokenizer ? undefined : tokenizer.decode(ids)
   }
 
+  counted(request: InferenceRequest, promptTokens: number): void {
+    const tokens = request.attributes.get(PROMPT_TOKENS)
+    if (tokens?.exact !== true || request.prompt?.kind === 'tokens') return
+    const here = tokens.prompts.reduce((sum, { length }) => sum + length, 0)
+    this.#countCheck.compare(request.targetModel, here, promptTokens)
+  }
+
   /** Ends the threads; requests that wait get their estimate. */
   async close(): Promise<void> {
-    await Promise.all([this.#pool.close(), this.#engine.close()])
+    await Promise.all([this.#pool.close(), this.#engine.close(), this.#ownTemplates.close()])
+  }
+
+  #factsOf(model: string): EngineFacts {
+    const versions = this.#options.engines?.versions() ?? NO_VERSIONS
+    if (this.#rules?.versions !== versions) this.#rules = { versions, sets: rulesOfAll(versions) }
+    return {
+      ruleSets: this.#rules.sets,
+      contextTokens: this.#options.engines?.contextTokens(model),
+      maxMessages: this.#limits.maxMessages,
+    }
   }
 
   /** Undefined when a folder of the model is to be used, or nobody can be asked. */
@@ -169,15 +221,22 @@ export class PromptTokenizer implements Tokenizer {
         .tokenize(this.#engineUrl, model, prompt, limit)
         .then((answer) => ('prompts' in answer ? answer : answer.doubt))
     }
-    if (!this.#engines || typeof this.#folders.find(model) === 'string') return undefined
-    return this.#engines.tokenize(model, prompt, signal)
+    if (!this.#engines || this.#source === 'local') return undefined
+    const isLocal =
+      this.#source === 'auto' &&
+      typeof this.#folders.find(model) === 'string' &&
+      !this.#countCheck.distrusts(model)
+    return isLocal ? undefined : this.#engines.tokenize(model, prompt, signal)
   }
 
-  #encode(model: string, prompt: Exclude<Prompt, { kind: 'tokens' }>): Outcome | Promise<Outcome> {
+  #encode(model: string, prompt: TextPrompt | ChatPrompt): Outcome | Promise<Outcome> {
     const tokenizer = this.#tokenizerOf(model)
     if ('code' in tokenizer) return tokenizer
     try {
-      return encodePrompt(tokenizer, prompt)
+      const renderOwn = this.#trustsOwnTemplates
+        ? this.#ownTemplates.render.bind(this.#ownTemplates)
+        : undefined
+      return encodePrompt(tokenizer, prompt, this.#factsOf(model), renderOwn)
     } catch (error) {
       // Such as nesting deeper than the stack. The message could quote the prompt.
       return doubt('unreadable', `the prompt cannot be rendered: ${(error as Error).name}`)
@@ -203,6 +262,7 @@ export class PromptTokenizer implements Tokenizer {
           hit: (count) => this.#metrics.pieces('hit', count),
           miss: (count) => this.#metrics.pieces('miss', count),
         },
+        this.#limits.maxPromptChars,
       )
       this.#loaded.set(folder, tokenizer)
       const ms = Math.round(this.#options.clock.nowMs() - nowMs)
@@ -232,36 +292,15 @@ export class PromptTokenizer implements Tokenizer {
     const seconds = (this.#options.clock.nowMs() - startMs) / 1000
     if ('code' in outcome) {
       this.#metrics.request('estimate', outcome.code, path, seconds)
-      this.#say(outcome, model)
+      this.#shown.say(outcome, model)
       return { prompts: estimateTokens(prompt), exact: false, reason: outcome.text }
     }
-    this.#recovered(path)
-    const { prompts, doubt: why } = outcome
+    this.#shown.recovered(path)
+    const { prompts, doubt: why, exactUpTo } = outcome
     this.#metrics.request(why === undefined ? 'exact' : 'guess', why?.code ?? 'none', path, seconds)
-    return why === undefined
-      ? { prompts, exact: true }
-      : { prompts, exact: false, reason: why.text }
-  }
-
-  /** Logged once; what the operator can mend is shown until it is mended. */
-  #say(why: Doubt, model: string | undefined): void {
-    this.#logger.warnOnce(`estimate:${why.code}`, `token ids are estimated: ${why.text}`, {
-      reason: why.code,
-      ...(model === undefined ? {} : { model: model.slice(0, 128) }),
-    })
-    if (!SHOWN.has(why.code)) return
-    this.#shown.add(why.code)
-    this.#options.notices.set(
-      noticeOf(why.code),
-      `prompts are estimated, prefix matches are not exact: ${why.text}`,
-    )
-  }
-
-  /** The engine or the thread has answered again. */
-  #recovered(path: TokenizePath): void {
-    for (const code of RECOVERS[path]) {
-      if (this.#shown.delete(code)) this.#options.notices.set(noticeOf(code), undefined)
-    }
+    if (why === undefined) return { prompts, exact: true }
+    const known = exactUpTo !== undefined && { exactUpTo }
+    return { prompts, exact: false, reason: why.text, ...known }
   }
 
   #cacheBytes(): number {
@@ -273,23 +312,4 @@ export class PromptTokenizer implements Tokenizer {
   }
 }
 
-/** Doubts that a change of the deployment removes. */
-const SHOWN = new Set([
-  'no-tokenizer',
-  'no-template',
-  'broken-tokenizer',
-  'engine-failed',
-  'no-tokenize-route',
-  'worker-failed',
-])
-
-/** The doubts that an answer on this path takes back; the others last until the configuration changes. */
-const RECOVERS: Readonly<Record<TokenizePath, readonly string[]>> = {
-  engine: ['engine-failed', 'no-tokenize-route'],
-  thread: ['worker-failed'],
-  inline: [],
-}
-
-function noticeOf(code: string): string {
-  return `tokenizer:${code}`
-}
+const NO_VERSIONS: readonly (string | undefined)[] = []

@@ -34,8 +34,8 @@ export class SegmentSplitter {
     let trimStart = false
     const pushText = (to: number, trimEnd: boolean): void => {
       let piece = text.slice(from, to)
-      if (trimStart) piece = piece.trimStart()
-      if (trimEnd) piece = piece.trimEnd()
+      if (trimStart) piece = piece.replace(SPACES_BEFORE, '')
+      if (trimEnd) piece = piece.slice(0, endWithoutSpaces(piece))
       if (piece !== '') pieces.push(piece)
     }
     if (this.#pattern !== undefined) {
@@ -50,6 +50,16 @@ export class SegmentSplitter {
     pushText(text.length, false)
     return pieces
   }
+}
+
+/** What Rust counts as white space (`char::is_whitespace`): with U+0085, without U+FEFF, other than JavaScript. */
+const SPACES_BEFORE = /^\p{White_Space}+/u
+const SPACE = /\p{White_Space}/u
+
+function endWithoutSpaces(piece: string): number {
+  let end = piece.length
+  while (end > 0 && SPACE.test(piece[end - 1]!)) end--
+  return end
 }
 
 function escapePattern(content: string): string {

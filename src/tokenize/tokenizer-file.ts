@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
 import { type Doubt, doubt } from './doubt.ts'
 import { type AddedToken, SegmentSplitter } from './segments.ts'
+import { type TokenizerParts, unfollowedFeature } from './tokenizer-features.ts'
+import { preparedTokenizer } from './tokenizer-preparation.ts'
 
 /** The file that makes a folder a tokenizer's folder. */
 export const TOKENIZER_FILE = 'tokenizer.json'
@@ -15,7 +17,7 @@ export interface TokenizerFolder {
 }
 
 export function tokenizerFolder(path: string): TokenizerFolder {
-  const files = [TOKENIZER_FILE, 'tokenizer_config.json', 'chat_template.jinja']
+  const files = [TOKENIZER_FILE, 'tokenizer_config.json', 'chat_template.jinja', 'config.json']
   return { path, stamp: files.map((name) => stampOf(join(path, name))).join() }
 }
 
@@ -62,11 +64,10 @@ export class TokenizerFile {
   /** @throws when the folder's files are missing, are not JSON or use something unknown */
   constructor(folder: string) {
     const file = JSON.parse(readFileSync(join(folder, TOKENIZER_FILE), 'utf8')) as {
-      added_tokens?: readonly (AddedToken & { single_word?: boolean })[]
-      pre_tokenizer?: unknown
-    }
+      added_tokens?: readonly AddedToken[]
+    } & TokenizerParts
     const added = file.added_tokens ?? []
-    this.#tokenizer = new Tokenizer(file, readTokenizerConfig(folder))
+    this.#tokenizer = new Tokenizer(preparedTokenizer(file), readTokenizerConfig(folder))
     this.splitter = new SegmentSplitter(added)
     this.firstDiffers = JSON.stringify(file.pre_tokenizer ?? null).includes('"first"')
     this.#lead = added.find((token) => !token.normalized && !token.rstrip)?.content
@@ -76,9 +77,11 @@ export class TokenizerFile {
     const start = whole.findIndex((_, i) => bare.every((id, k) => whole[i + k] === id))
     this.before = Int32Array.from(whole.slice(0, Math.max(start, 0)))
     this.after = Int32Array.from(start < 0 ? [] : whole.slice(start + bare.length))
-    this.doubt = added.some((token) => token.single_word === true)
-      ? doubt('tokenizer-feature', 'the tokenizer has added tokens that match whole words only')
-      : undefined
+    const feature = unfollowedFeature(file)
+    this.doubt =
+      feature === undefined
+        ? undefined
+        : doubt('tokenizer-feature', `the tokenizer has ${feature}, which is not followed exactly`)
   }
 
   /** Ids of one piece of `splitter.split`; `first` when no piece stands before it. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { type AdminOptions, AdminServer, type AdminSources } from '../../src/admin/server.ts'
 import { type Decision, DecisionLog } from '../../src/framework/routing/decision.ts'
 
@@ -9,6 +10,7 @@ const decision = (requestId: string): Decision => ({
   model: 'm',
   targetModel: 'm',
   pool: undefined,
+  remark: undefined,
   modelRule: undefined,
   criticality: 'Standard',
   priority: 0,
@@ -72,6 +74,20 @@ describe('AdminServer', () => {
   it('serves metrics and health', async () => {
     await start()
     assert.equal((await get('/metrics')).text, 'epp_x 1\n')
+    assert.equal((await get('/healthz')).status, 200)
+  })
+
+  it('closes connections beyond its limit, and says so', async () => {
+    let dropped = 0
+    await start({ maxConnections: 2, dropped: () => dropped++ })
+    const { port } = new URL(url)
+    const sockets = Array.from({ length: 5 }, () => connect(Number(port), '127.0.0.1'))
+    const closed = sockets.map((socket) => new Promise((resolve) => socket.on('close', resolve)))
+    for (const socket of sockets) socket.on('error', () => {})
+    await Promise.all(closed.slice(2))
+    assert.equal(dropped, 3)
+    for (const socket of sockets) socket.destroy()
+    await Promise.all(closed)
     assert.equal((await get('/healthz')).status, 200)
   })
 

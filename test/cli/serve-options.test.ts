@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { serveFlags } from '../../src/cli/serve-flags.ts'
+import { DEFAULT_LIMITS } from '../../src/framework/limits.ts'
 import { served } from './serve.ts'
 
 describe('serveOptions', () => {
@@ -11,13 +12,13 @@ describe('serveOptions', () => {
       metricsPort: 9090,
       secureServing: true,
       enableCertReload: false,
-      responses: 'auto',
       refreshMetricsInterval: 200,
       modelServerMetrics: { path: '/metrics', scheme: 'http', insecureSkipVerify: true, names: {} },
       requestTimeout: 3_600_000,
       drainTimeout: 30_000,
       maxBodyMib: 64,
       maxBufferedMib: 1024,
+      limits: DEFAULT_LIMITS,
       requestLog: 'on',
       endpoints: [],
       logLevel: 'info',
@@ -41,6 +42,29 @@ describe('serveOptions', () => {
     assert.deepEqual([options.strict, options.seed], [true, 7])
     assert.equal(served(['--kv-events-dial']).kvEventsDial, 5557)
     assert.equal(served(['--strict=false']).strict, false)
+  })
+
+  it('gives every limit its flag, in the units of the flag', () => {
+    const { limits, maxBodyMib, maxBufferedMib } = served([
+      ...['--max-body-mib', '1', '--max-buffered-mib', '2', '--max-header-kib', '3'],
+      ...['--max-requests', '4', '--max-connections', '5', '--max-json-values', '100'],
+      ...['--max-messages', '6', '--max-prompt-chars', '7', '--max-event-mib', '8'],
+      ...['--max-events-per-second', '9', '--max-endpoints', '10', '--max-label-values', '11'],
+    ])
+    assert.deepEqual([maxBodyMib, maxBufferedMib], [1, 2])
+    assert.deepEqual(limits, {
+      maxHeaderBytes: 3 * 1024,
+      maxRequests: 4,
+      maxConnections: 5,
+      maxJsonContainers: 7,
+      maxJsonValues: 100,
+      maxMessages: 6,
+      maxPromptChars: 7,
+      maxEventBytes: 8 * 1024 * 1024,
+      maxEventsPerSecond: 9,
+      maxEndpoints: 10,
+      maxLabelValues: 11,
+    })
   })
 
   it('names pools with and without a namespace, each once', () => {

@@ -60,7 +60,7 @@ export class Fleet {
         name: undefined,
         tokenizersDir: undefined,
         scraper: { scheme: 'http', insecureSkipVerify: true, intervalMs: 60_000 },
-        director: { requestTimeoutMs: 60_000, responses: 'always' },
+        director: { requestTimeoutMs: 60_000, responses: 'full' },
       },
       config,
       { source: 'test', text: '' },

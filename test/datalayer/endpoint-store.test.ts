@@ -61,6 +61,24 @@ describe('EndpointStore', () => {
     assert.equal(store.list(), list, 'the same set again changes nothing')
   })
 
+  it('leaves out those beyond its limit, says so, and takes them when there is room', async () => {
+    const services = telemetry()
+    const store = new EndpointStore(services, 2)
+    store.replace('a', [spec(8000)])
+    store.replace('b', [spec(8001), spec(8002), spec(8003)])
+    const ports = () => store.list().map(({ port }) => port)
+    assert.deepEqual(ports(), [8000, 8001])
+    assert.equal(
+      services.notices.list().find(({ key }) => key === 'endpoints-too-many')?.text,
+      '2 endpoints are left out, since a pool has at most 2; raise --max-endpoints',
+    )
+    store.replace('b', [spec(8001)])
+    assert.ok(!services.notices.list().some(({ key }) => key === 'endpoints-too-many'))
+    store.replace('a', [])
+    store.replace('b', [spec(8001), spec(8002)])
+    assert.deepEqual(ports(), [8001, 8002])
+  })
+
   it('writes IPv6 addresses in brackets', () => {
     const { store } = make()
     store.replace('a', [spec(8000, { address: 'fd00::5' })])

@@ -25,12 +25,16 @@ const PLAIN = { adapters: undefined, custom: new Map() }
 const IDLE_ADAPTERS = { running: [], waiting: [], max: 2 }
 
 describe('EnginePageReader', () => {
-  const loads: readonly (readonly [string, number, number, string, AdapterLoad | undefined])[] = [
-    ['v0.10.0-load', 0.3666666666666667, 120, 'sha256_cbor_64bit', undefined],
-    ['v0.23.0-load', 0.3093525179856115, 140, 'sha256_cbor', IDLE_ADAPTERS],
-    ['v0.32.0-load', 0.3165467625899281, 140, 'sha256_cbor', IDLE_ADAPTERS],
+  const loads: readonly (readonly [
+    ...[string, number, number, string, AdapterLoad | undefined],
+    prefixCache: readonly number[],
+  ])[] = [
+    ['v0.10.0-load', 0.3666666666666667, 120, 'sha256_cbor_64bit', undefined, [22_320, 15_232, 36]],
+    ['v0.23.0-load', 0.3093525179856115, 140, 'sha256_cbor', IDLE_ADAPTERS, [23_931, 15_808, 39]],
+    ['v0.32.0-load', 0.3165467625899281, 140, 'sha256_cbor', IDLE_ADAPTERS, [24_815, 16_192, 42]],
   ]
-  for (const [name, kvCacheUsage, kvBlocks, hashAlgorithm, adapters] of loads) {
+  for (const [name, kvCacheUsage, kvBlocks, hashAlgorithm, adapters, counters] of loads) {
+    const [queriedTokens, hitTokens, finishedRequests] = counters
     it(`reads the recorded page ${name}`, () => {
       assert.deepEqual(readVllmPage(recorded(name), undefined), {
         load: {
@@ -41,6 +45,7 @@ describe('EnginePageReader', () => {
           kvBlocks,
           hashAlgorithm,
           adapters,
+          prefixCache: { queriedTokens, hitTokens, finishedRequests },
           custom: new Map(),
         },
         untold: [],

@@ -108,13 +108,81 @@ describe('ModelDirectory', () => {
     const names = Array.from({ length: 500 }, (_, i) => `model-${i}`)
     const answers = await Promise.all(names.map((name) => models.serves(name)))
     assert.ok(answers.every((answer) => answer === false))
-    assert.equal(engines[0]!.requests, 2)
+    // Two lists of models, and once the release.
+    assert.equal(engines[0]!.requests, 3)
     nowMs = 999
     await models.serves('x')
-    assert.equal(engines[0]!.requests, 2, 'and not again within a second')
+    assert.equal(engines[0]!.requests, 3, 'and not again within a second')
     nowMs = 1000
     await models.serves('x')
-    assert.equal(engines[0]!.requests, 3)
+    assert.equal(engines[0]!.requests, 4)
+  })
+
+  describe('asks engines for their release', () => {
+    /** vLLM's answers, and those of servers that have no such thing. */
+    const saying =
+      (version: string | undefined, length?: unknown): Engine['answer'] =>
+      ({ url }, response) => {
+        if (url !== '/version') {
+          response.end(JSON.stringify({ data: [{ id: 'a', max_model_len: length }] }))
+        } else if (version === undefined) response.writeHead(404).end('{"detail":"Not Found"}')
+        else response.end(version)
+      }
+
+    it('and knows them all, each once', async () => {
+      const { store, specs } = await start([
+        saying('{"version":"0.32.0"}'),
+        saying('{"version":"0.10.1.dev3+gabc"}'),
+        saying('{"version":"0.32.0"}'),
+        saying(undefined),
+      ])
+      await until('all', () => engines.every(({ requests }) => requests === 2))
+      await until('the releases', () => models.versions().length === 3)
+      assert.deepEqual([...models.versions()].sort(), ['0.10.1.dev3+gabc', '0.32.0', undefined])
+      assert.equal(models.versions(), models.versions())
+      const [first, , , last] = store.list()
+      assert.deepEqual(
+        [models.versionOf(first!.id), models.versionOf(last!.id)],
+        ['0.32.0', undefined],
+      )
+      store.replace('test', specs.slice(0, 1))
+      assert.deepEqual(models.versions(), ['0.32.0'])
+    })
+
+    it('again after a while, since a server may be replaced', async () => {
+      await start([saying('{"version":"0.24.0"}')])
+      await until('the release', () => models.versions()[0] === '0.24.0')
+      engines[0]!.answer = saying('{"version":"0.32.0"}')
+      nowMs = 30_000
+      await models.serves('x')
+      assert.deepEqual(models.versions(), ['0.32.0'])
+    })
+
+    for (const version of [
+      '{"version":7}',
+      '{"version":"<script>"}',
+      '[]',
+      'null',
+      '0.32.0',
+      JSON.stringify({ version: `0.32.0${'x'.repeat(100)}` }),
+    ]) {
+      it(`and takes ${version.slice(0, 30)} for none`, async () => {
+        await start([saying(version)])
+        await until('both answers', () => engines[0]!.requests === 2 && models.isBase('a'))
+        assert.deepEqual(models.versions(), [undefined])
+      })
+    }
+
+    it('and how many tokens a model takes, the least of all', async () => {
+      await start([
+        saying(undefined, 4096),
+        saying(undefined, 2048),
+        saying(undefined, 'many'),
+        saying(undefined, -1),
+      ])
+      await until('the models', () => models.contextTokens('a') === 2048)
+      assert.equal(models.contextTokens('b'), undefined)
+    })
   })
 
   it('looks regularly, and sooner after a failure', async () => {

@@ -72,6 +72,7 @@ describe('Scraper', () => {
       blockTokens: 64,
       kvBlocks: 140,
       hashAlgorithm: 'sha256_cbor',
+      prefixCache: { queriedTokens: 24_815, hitTokens: 16_192, finishedRequests: 42 },
       adapters: { running: [], waiting: [], max: 2 },
       custom: new Map(),
     })

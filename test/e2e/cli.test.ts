@@ -35,7 +35,7 @@ describe('epp', function () {
     [['serve', '--grpc-port', 'x'], /"x" is not a port/],
     [['serve', '--request-log', 'some'], /"some" is none of on, off, sampled=N/],
     [['serve', '--refresh-metrics-interval', '5'], /"5" is not a duration; write a number and ms/],
-    [['serve', '--responses', 'maybe'], /Allowed choices are auto, always, never/],
+    [['serve', '--responses', 'maybe'], /"maybe" is none of auto, full, sampled=N, none/],
     [['serve', '--endpiont', 'x'], /Did you mean --endpoint\?/],
     [['serve', '--endpoint', 'http://model:8000'], /--endpoint "http:\/\/model:8000"/],
     [['serve', '--config-file', '/nowhere.yaml'], /--config-file \/nowhere\.yaml/],

@@ -42,7 +42,7 @@ describe('epp serve that is told to end', function () {
 
   const start = async (drainTimeoutMs: number) => {
     epp = await Epp.start([
-      ...['--endpoint', server.hostPort, '--secure-serving=false', '--responses', 'always'],
+      ...['--endpoint', server.hostPort, '--secure-serving=false', '--responses', 'full'],
       ...['--kv-events-bind', 'tcp://127.0.0.1:*', '--drain-timeout', `${drainTimeoutMs}ms`],
     ])
     return gatewayTo(epp.ports.grpc)

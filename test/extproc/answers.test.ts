@@ -13,6 +13,7 @@ describe('errorAnswer', () => {
     BODY_TOO_LARGE: [413, 'invalid_request_error', undefined],
     NO_ENDPOINTS: [429, 'rate_limit_error', 'rejected-saturated'],
     BUFFERS_FULL: [503, 'server_error', 'rejected-saturated'],
+    REQUESTS_FULL: [503, 'server_error', 'rejected-saturated'],
     POOL_EMPTY: [503, 'server_error', 'rejected-no-endpoints'],
     SUBSET_EMPTY: [503, 'server_error', 'rejected-no-endpoints'],
     POOL_UNKNOWN: [503, 'server_error', 'rejected-no-endpoints'],

@@ -100,6 +100,7 @@ export interface ProcessingResponse {
     readonly details?: string
   }
   readonly dynamicMetadata?: unknown
+  readonly modeOverride?: unknown
 }
 
 /** A gateway: a plain gRPC client of an ext_proc server. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { MESSAGE, ProcessingRequest } from '../../src/extproc/processing-request.ts'
+import { BODY_MODE, MESSAGE, ProcessingRequest } from '../../src/extproc/processing-request.ts'
 import {
   ANSWER,
   destinationAnswer,
@@ -255,9 +255,25 @@ describe('processing responses', () => {
     assert.equal(setHeaders(same)['x-gateway-destination-endpoint'], routed.destination)
     assert.equal(same.requestBody?.response?.bodyMutation, undefined)
     const big = Buffer.alloc(200_000, 'y')
-    const changed = decode(destinationAnswer(ANSWER.requestBody, routed, big))
+    const changed = decode(destinationAnswer(ANSWER.requestBody, routed, { body: big }))
     assert.ok(changed.requestBody?.response?.bodyMutation?.body?.equals(big))
     assert.equal(metadataDestination(changed), routed.destination)
+  })
+
+  it('ask the gateway to keep the response, the mode of the request body said again', () => {
+    const skipResponse = { requestBodyMode: BODY_MODE.streamed }
+    const answer = decode(destinationAnswer(ANSWER.requestHeaders, routed, { skipResponse }))
+    assert.deepEqual(
+      { ...(answer.modeOverride as object) },
+      {
+        responseHeaderMode: 'SKIP',
+        requestBodyMode: 'STREAMED',
+        responseTrailerMode: 'SKIP',
+      },
+    )
+    assert.equal(setHeaders(answer)['x-gateway-destination-endpoint'], routed.destination)
+    assert.equal(metadataDestination(answer), routed.destination)
+    assert.equal(decode(destinationAnswer(ANSWER.requestHeaders, routed)).modeOverride, undefined)
   })
 
   it('name it in the metadata of an answer to trailers', () => {

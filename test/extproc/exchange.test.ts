@@ -635,9 +635,10 @@ describe('ext_proc exchange in other modes', () => {
   beforeEach(() => start())
   afterEach(finish)
 
-  const config = (requestBodyMode: 'BUFFERED' | 'STREAMED' | 'NONE') => ({
-    protocolConfig: { requestBodyMode, responseBodyMode: requestBodyMode },
-  })
+  const config = (
+    requestBodyMode: 'BUFFERED' | 'BUFFERED_PARTIAL' | 'STREAMED' | 'NONE',
+    responseBodyMode: typeof requestBodyMode | 'FULL_DUPLEX_STREAMED' = requestBodyMode,
+  ) => ({ protocolConfig: { requestBodyMode, responseBodyMode } })
 
   it('BUFFERED: headers at once, the destination in the answer to the body', async () => {
     const call = gateway.open().send(requestHeaders({}, config('BUFFERED')))
@@ -670,9 +671,29 @@ describe('ext_proc exchange in other modes', () => {
         requestBody(BODY, true),
       )
     await call.next()
-    const body = (await call.next())?.requestBody?.response?.bodyMutation?.body
+    const answer = await call.next()
+    const body = answer?.requestBody?.response?.bodyMutation?.body
     assert.equal(body?.toString(), BODY.replace('my-model', 'target'))
+    assert.equal(setHeaders(answer)['content-length'], undefined)
     call.cancel()
+  })
+
+  it('BUFFERED: of a changed body the new length is told where the old one was', async () => {
+    for (const [target, length] of [
+      ['target', String(BODY.length - 2)],
+      [undefined, undefined],
+    ] as const) {
+      const headers = {
+        'content-length': String(BODY.length),
+        ...(target !== undefined && { 'x-llm-d-model-name-rewrite': target }),
+      }
+      const call = gateway
+        .open()
+        .send(requestHeaders(headers, config('BUFFERED')), requestBody(BODY, true))
+      await call.next()
+      assert.equal(setHeaders(await call.next())['content-length'], length)
+      call.cancel()
+    }
   })
 
   it('BUFFERED: trailers are answered after the body', async () => {
@@ -702,6 +723,73 @@ describe('ext_proc exchange in other modes', () => {
     )
     assert.equal(metadataDestination(answers[1]), '192.168.1.2:8000')
   })
+
+  it('BUFFERED_PARTIAL: a body that goes on is known as its beginning, one that has ended as whole', async () => {
+    for (const [body, isWhole, seen] of [
+      [BODY, true, undefined],
+      [BODY.slice(0, 40), false, 'part'],
+    ] as const) {
+      const call = gateway
+        .open()
+        .send(
+          requestHeaders({ 'x-llm-d-model-name-rewrite': 'target' }, config('BUFFERED_PARTIAL')),
+          requestBody(body, isWhole),
+        )
+      const [headers, answer] = [await call.next(), await call.next()]
+      assert.deepEqual(setHeaders(headers), {})
+      assert.equal(setHeaders(answer)[DESTINATION], '192.168.1.2:8000')
+      const { bodyMutation } = answer?.requestBody?.response ?? {}
+      assert.equal(bodyMutation?.body?.toString(), body.replace('my-model', 'target'))
+      assert.equal(router.last.request.bodySeen, seen)
+      call.cancel()
+    }
+    assert.equal(metrics.value('epp_extproc_unseen_bodies_total{seen=part}'), 1)
+    assert.match(
+      logger.lines.join(),
+      /^warn the gateway passes the beginning of a request body alone/,
+    )
+  })
+
+  for (const mode of ['STREAMED', 'NONE'] as const) {
+    it(`${mode}: the body counts as unseen, which is said once; a request without one has none`, async () => {
+      for (let i = 0; i < 2; i++) {
+        const call = gateway.open().send(requestHeaders({}, config(mode)))
+        await call.next()
+        assert.equal(router.last.request.bodySeen, 'none')
+        call.cancel()
+      }
+      const get = gateway.open().send(requestHeaders({}, { ...config(mode), endOfStream: true }))
+      await get.next()
+      assert.equal(router.last.request.bodySeen, undefined)
+      get.cancel()
+      assert.equal(metrics.value('epp_extproc_unseen_bodies_total{seen=none}'), 2)
+      assert.equal(logger.lines.length, 1)
+      assert.match(
+        logger.lines[0]!,
+        new RegExp(`request_body_mode ${mode}.*prefix scorers are neutral`),
+      )
+    })
+  }
+
+  for (const mode of ['BUFFERED', 'BUFFERED_PARTIAL', 'STREAMED', 'NONE'] as const) {
+    it(`${mode}: where nothing watches, the gateway is asked to keep the response`, async () => {
+      const override = async (response: Parameters<typeof config>[1]) => {
+        const call = gateway.open().send(requestHeaders({}, config(mode, response)))
+        const answer = await call.next()
+        call.cancel()
+        assert.equal(answer?.response, 'requestHeaders')
+        return answer?.modeOverride && { ...(answer.modeOverride as object) }
+      }
+      assert.equal(await override('STREAMED'), undefined)
+      router.watchResponse = false
+      assert.deepEqual(await override('STREAMED'), {
+        responseHeaderMode: 'SKIP',
+        responseTrailerMode: 'SKIP',
+        ...(mode !== 'NONE' && { requestBodyMode: mode }),
+      })
+      assert.equal(await override('FULL_DUPLEX_STREAMED'), undefined)
+    })
+  }
 
   it('STREAMED: routed on the headers, each chunk let pass', async () => {
     const call = gateway.open().send(requestHeaders({}, config('STREAMED')))
@@ -762,6 +850,17 @@ describe('ext_proc exchange in other modes', () => {
     await call.status
     assert.deepEqual(router.last.ends, ['completed'])
   })
+
+  for (const end of ['halfClose', 'cancel'] as const) {
+    it(`NONE: a gateway that shows nothing of responses, and is gone by ${end}, tells of no end`, async () => {
+      const call = gateway.open().send(requestHeaders({}, config('NONE')))
+      await call.next()
+      call[end]()
+      await call.status
+      await until(() => router.last.ends.length > 0, 'the request has ended')
+      assert.deepEqual(router.last.ends, ['not-watched'])
+    })
+  }
 
   it('NONE: steps out after the headers when nothing watches the response', async () => {
     router.watchResponse = false
@@ -837,6 +936,23 @@ describe('ext_proc limits', () => {
     )
     assert.equal(metrics.value('epp_extproc_buffered_bytes'), body.length)
     call.cancel()
+  })
+
+  it('requests beyond those in progress are answered 503; when one has ended the next is served', async () => {
+    await start({ maxRequests: 2 })
+    const running = [0, 1].map(() => gateway.open().send(requestHeaders(), requestBody('{')))
+    await until(() => server.active === 2, 'two are in progress')
+    const answer = immediate(await gateway.open().send(requestHeaders()).next())
+    assert.deepEqual([answer.status, answer.code], [503, 'REQUESTS_FULL'])
+    assert.match(answer.message, /^2 requests are in progress, as many as --max-requests allows/)
+    assert.equal(answer.headers['x-llm-d-request-dropped-reason'], 'rejected-saturated')
+    assert.equal(metrics.value('epp_extproc_refusals_total{code=REQUESTS_FULL}'), 1)
+    running[0]!.cancel()
+    await until(() => server.active === 1, 'one has ended')
+    const served = gateway.open().send(requestHeaders(), requestBody(BODY, true))
+    assert.equal(bodyOf(await served.untilEnd('requestBody'), 'requestBody').toString(), BODY)
+    served.cancel()
+    running[1]!.cancel()
   })
 
   it('headers over the limit are answered 400', async () => {

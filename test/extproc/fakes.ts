@@ -75,7 +75,8 @@ export class QueueRouter implements Router {
     let body = request.body
     if (body.length > 0) {
       const path = request.headers.get(':path') ?? ''
-      const { model } = openAiApi.parse(path, request.headers, body)
+      const parse = request.bodySeen === 'part' ? openAiApi.parsePart : openAiApi.parse
+      const { model } = parse(path, request.headers, body)
       if (model === '')
         throw new SchedulerError('MODEL_MISSING', 'the request names no model; set "model"')
       const target = request.headers.get('x-llm-d-model-name-rewrite')
@@ -104,6 +105,10 @@ export class QueueRouter implements Router {
         seen.ends.push(reason)
       },
     }
+  }
+
+  mayWatchResponse(): boolean {
+    return this.watchResponse
   }
 
   #pick(subset: readonly string[] | undefined): string {

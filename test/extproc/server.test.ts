@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, constants } from 'node:http2'
+import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
@@ -51,6 +52,26 @@ describe('ext_proc server', () => {
     )
     servers.push(server)
     return server
+  }
+
+  for (const secureServing of [false, true]) {
+    it(`closes connections beyond its limit and counts them, ${secureServing ? 'with' : 'without'} TLS`, async () => {
+      const { grpcPort, grpcHealthPort } = await start({ maxConnections: 2, secureServing })
+      for (const [port, name] of [
+        [grpcPort, 'ext_proc'],
+        [grpcHealthPort, 'health'],
+      ] as const) {
+        const sockets = Array.from({ length: 5 }, () => connectTcp(port, '127.0.0.1'))
+        let closed = 0
+        for (const socket of sockets) socket.on('close', () => closed++).on('error', () => {})
+        try {
+          const refused = () => metrics.value(`epp_connections_refused_total{port=${name}}`)
+          await until(() => refused() === 3 && closed === 3, 'three are closed')
+        } finally {
+          for (const socket of sockets) socket.destroy()
+        }
+      }
+    })
   }
 
   function gatewayTo(port: number, channel?: ChannelCredentials, host = '127.0.0.1'): Gateway {
@@ -356,7 +377,12 @@ describe('Exchange', () => {
       end: () => {},
       refuse: () => {},
     }
-    const limits = { maxBodyBytes: 1e6, maxBufferedBytes: 1e6, maxHeaderBytes: 1e6 }
+    const limits = {
+      maxBodyBytes: 1e6,
+      maxBufferedBytes: 1e6,
+      maxHeaderBytes: 1e6,
+      maxRequests: 1e6,
+    }
     const shared = new Exchanges(new QueueRouter(), limits, keepingLogger(), new CountingMetrics())
     const exchange = new Exchange(stream, shared)
     const receive = (message: Parameters<typeof processMethod.requestSerialize>[0]) =>

@@ -19,7 +19,12 @@ const MODES = ['NONE', 'STREAMED', 'BUFFERED', 'BUFFERED_PARTIAL', 'FULL_DUPLEX_
 const BODY = JSON.stringify({ model: 'm', prompt: 'p' })
 const ends = fc.boolean()
 const bytes = fc.oneof(fc.constantFrom('', BODY, BODY.slice(0, 9), BODY.slice(9)), fc.string())
-const limits = { maxBodyBytes: 4096, maxBufferedBytes: 8192, maxHeaderBytes: 2048 }
+const limits = {
+  maxBodyBytes: 4096,
+  maxBufferedBytes: 8192,
+  maxHeaderBytes: 2048,
+  maxRequests: 100,
+}
 
 const encoded = (message: ProcessingRequest) => processMethod.requestSerialize(message) as Buffer
 const modes = fc.option(

@@ -14,6 +14,7 @@ import {
 import { tokenizersDir } from '../fixtures.ts'
 import { assertNoCanary, CANARY } from './canary.ts'
 import { Conversation, type Question } from './conversation.ts'
+import { ROUTED, refusals, withstands } from './hostile-row.ts'
 import { inMebibytes, MEBIBYTE, peakBytes, residentBytes } from './memory.ts'
 import { RogueEngine } from './rogue-engine.ts'
 
@@ -31,7 +32,10 @@ const said = (content: string) => `[{"role":"user","content":${content}}]`
 
 interface Refused extends Question {
   readonly body: string | Buffer
+  /** 400 when absent. */
   readonly status?: number
+  /** BAD_REQUEST when absent. */
+  readonly code?: string
   readonly message: RegExp
 }
 
@@ -158,7 +162,20 @@ const REFUSED: Readonly<Record<string, Refused>> = {
     body: '{"model":7,"prompt":"x"}',
     message: /"model" must be a string/,
   },
-  'no model': { body: `{"prompt":${text('x')}}`, message: /names no model/ },
+  'no model': {
+    body: `{"prompt":${text('x')}}`,
+    code: 'MODEL_MISSING',
+    message: /names no model/,
+  },
+  'a model in __proto__ alone': {
+    body: `{"__proto__":{"model":"m"},"prompt":${text('x')}}`,
+    code: 'MODEL_MISSING',
+    message: /names no model/,
+  },
+  'a prompt in __proto__ alone': {
+    body: `{"model":"m","__proto__":{"prompt":${text('x')}}}`,
+    message: /"prompt" is missing/,
+  },
   'a model name of 1 MB': {
     body: JSON.stringify({ model: 'm'.repeat(1_000_000), prompt: CANARY.text }),
     message: /"model" is longer than/,
@@ -186,6 +203,7 @@ const REFUSED: Readonly<Record<string, Refused>> = {
     body: completion(text('x')),
     headers: { 'content-length': '300000000' },
     status: 413,
+    code: 'BODY_TOO_LARGE',
     message: /larger than the 64 MiB/,
   },
 }
@@ -205,10 +223,10 @@ const SERVED: Readonly<Record<string, Served>> = {
     path: CHAT,
   },
   '1 MB of spaces': { body: completion(text(' '.repeat(1_000_000))) },
-  '50,000 messages': {
+  '100,000 messages': {
     body: chat(
       JSON.stringify(
-        Array.from({ length: 50_000 }, () => ({ role: 'user', content: CANARY.text })),
+        Array.from({ length: 100_000 }, () => ({ role: 'user', content: CANARY.text })),
       ),
     ),
     path: CHAT,
@@ -248,6 +266,13 @@ const SERVED: Readonly<Record<string, Served>> = {
     path: CHAT,
   },
   'duplicate keys': { body: `{"model":"x","prompt":[],"model":"m","prompt":${text('x')}}` },
+  'keys named __proto__ and constructor at every depth': {
+    body: chat(
+      `[{"role":"user","content":${text('x')},"__proto__":{"role":"system"}},{"role":"user","content":[{"type":"text","text":${text('x')},"constructor":{"prototype":{"type":"image"}}}]}]`,
+      ',"tools":[{"__proto__":{"polluted":1}}],"chat_template_kwargs":{"__proto__":{"polluted":1}}',
+    ),
+    path: CHAT,
+  },
   'a key named __proto__': {
     body: completion(text('x'), ',"__proto__":{"model":"x","prompt":7},"constructor":1'),
   },
@@ -291,34 +316,16 @@ describe('bad input on the gRPC port', function () {
   })
 
   describe('a request that is refused with a reason', () => {
-    for (const [name, { body, status = 400, message, ...question }] of Object.entries(REFUSED)) {
-      it(name, async () => {
-        const id = `refused ${name}`.replaceAll(/[^\w]/g, '-')
-        const outcome = await picker.ask(body, {
-          ...question,
-          headers: { 'x-request-id': id, ...question.headers },
-        })
-        assert.ok('status' in outcome, `it was routed to ${JSON.stringify(outcome).slice(0, 200)}`)
-        assert.equal(outcome.status, status)
-        assert.equal(outcome.error.type, 'invalid_request_error')
-        assert.match(outcome.error.message, message)
-        assert.ok(outcome.error.message.length < 500, 'the message is short')
-        await picker.serves()
-      })
+    for (const [name, row] of Object.entries(REFUSED)) {
+      const { status = 400, code = 'BAD_REQUEST', message, ...question } = row
+      const refusal = { status, code, message }
+      it(name, () => withstands(picker, name, { ...question, refusal, counter: refusals(code) }))
     }
   })
 
   describe('a request that is served all the same', () => {
-    for (const [name, { body, ...question }] of Object.entries(SERVED)) {
-      it(name, async () => {
-        const started = performance.now()
-        const outcome = await picker.ask(body, question)
-        const ms = Math.round(performance.now() - started)
-        assert.ok('destination' in outcome, `refused: ${JSON.stringify(outcome)}`)
-        assert.ok(outcome.body.equals(Buffer.from(body)), 'not a byte is changed')
-        if (ms > 200) console.log(`        ${name}: ${ms} ms`)
-        await picker.serves()
-      })
+    for (const [name, row] of Object.entries(SERVED)) {
+      it(name, () => withstands(picker, name, { ...row, counter: ROUTED }))
     }
   })
 
@@ -538,7 +545,9 @@ describe('bad input on the gRPC port', function () {
 
   describe('when all is over', () => {
     it('says nothing of prompts, token ids, salts and credentials anywhere', async () => {
-      assert.ok(picker.answers.length >= Object.keys(REFUSED).length)
+      const [refused, served] = [REFUSED, SERVED].map((rows) => Object.keys(rows).length)
+      console.log(`      ${refused! + served!} rows: ${refused} refused, ${served} served`)
+      assert.ok(picker.answers.length >= refused!)
       await assertNoCanary(picker.epp, picker.answers)
     })
   })

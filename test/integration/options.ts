@@ -10,7 +10,6 @@ export function defaultOptions(): ServeOptions {
     metricsPort: 0,
     kvEventsBind: 'tcp://127.0.0.1:*',
     secureServing: false,
-    responses: 'auto',
     refreshMetricsInterval: 200,
     requestTimeout: 3_600_000,
     drainTimeout: 0,

@@ -9,7 +9,7 @@ import type {
   Models,
   Notices,
 } from '../../src/framework/services.ts'
-import { KvCache } from '../../src/kvcache/kv-cache.ts'
+import { KvCache, type KvCacheOptions } from '../../src/kvcache/kv-cache.ts'
 
 /** A clock that stands still until it is moved. */
 export class ManualClock implements Clock {
@@ -139,8 +139,13 @@ export class ManualEndpoints implements Endpoints {
     return endpoint
   }
 
+  /** Replaces what its metrics page says. */
+  scraped(endpoint: Endpoint, metrics: EndpointMetrics): void {
+    this.#list = this.#list.map((each) => (each.id === endpoint.id ? { ...each, metrics } : each))
+  }
+
   remove(endpoint: Endpoint): void {
-    this.#list = this.#list.filter((other) => other !== endpoint)
+    this.#list = this.#list.filter((other) => other.id !== endpoint.id)
     for (const listener of this.#listeners) listener.removed?.(endpoint)
   }
 }
@@ -163,7 +168,11 @@ export function models(
 }
 
 /** A KvCache with services that a test can look into. */
-export function createKvCache(known: Models = models(), maxMemoryBytes = 64 << 20) {
+export function createKvCache(
+  known: Models = models(),
+  maxMemoryBytes = 64 << 20,
+  limits?: KvCacheOptions['limits'],
+) {
   const clock = new ManualClock()
   const logger = new MemoryLogger()
   const metrics = new MemoryMetrics()
@@ -177,6 +186,7 @@ export function createKvCache(known: Models = models(), maxMemoryBytes = 64 << 2
     endpoints,
     models: known,
     maxMemoryBytes,
+    ...(limits && { limits }),
   })
   return { cache, clock, logger, metrics, notices, endpoints }
 }

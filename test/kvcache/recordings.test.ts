@@ -75,7 +75,7 @@ describe('KvCache on recordings of real vLLM', () => {
       'v0.10.0-block64-sha256_cbor_64bit-seed42': 'sha256_cbor_64bit 42 64 complete',
       'v0.23.0-block64-sha256_cbor-seed42-lora': 'sha256_cbor 42 64 complete',
       'v0.32.0-block32-default': 'sha256 vllm-none-hash 32 complete',
-      'v0.32.0-block32-xxhash_cbor-seed42': 'undefined undefined 32 complete',
+      'v0.32.0-block32-xxhash_cbor-seed42': 'xxhash_cbor 42 32 complete',
       'v0.32.0-block64-sha256_cbor-seed42-dial': 'sha256_cbor 42 64 complete',
       'v0.32.0-block64-sha256_cbor-seed42-dp2':
         'sha256_cbor 42 64 complete, sha256_cbor 42 64 complete',

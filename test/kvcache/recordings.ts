@@ -65,9 +65,8 @@ function readLines<T>(name: string, file: string): T[] {
 }
 
 /**
- * Loads one recording. Judged are the requests that were alone and succeeded, but for: the first after a reset (its
- * event comes with the next step only), the salted ones of 0.10.0 (its events do not tell the salt), and with two ranks
- * those whose header names none.
+ * Loads one recording. Judged are the requests that were alone and succeeded, but for the first after a reset (its event
+ * comes with the next step only) and, with two ranks, those whose header names none.
  */
 export function loadRecording(name: string): Recording {
   const messages = readLines<{
@@ -93,24 +92,29 @@ export function loadRecording(name: string): Recording {
   const judged: JudgedRequest[] = []
   for (const recorded of requests) {
     const tokens = recorded.prompt_token_ids
-    const cachedTokens = cachedTokensOf(recorded)
+    const cachedTokens = reportedTokens(recorded)
     const rank = recorded.request_headers?.['X-data-parallel-rank']
-    const concurrent = requests.some(
-      (other) =>
-        other !== recorded && other.t_send < recorded.t_end && recorded.t_send < other.t_end,
-    )
-    if (recorded.status !== 200 || cachedTokens === undefined || !tokens?.length || concurrent)
-      continue
-    if (recorded === resetAt) continue
-    if (name.startsWith('v0.10.0') && recorded.request.cache_salt !== undefined) continue
+    if (recorded.status !== 200 || cachedTokens === undefined || !tokens?.length) continue
+    if (!isAlone({ requests }, recorded) || recorded === resetAt) continue
     if (name.endsWith('-dp2') && rank === undefined) continue
     judged.push({ recorded, tokens, cachedTokens, rank })
   }
   return { name, messages, requests, judged }
 }
 
-/** 0.10.0 leaves the details out when nothing was cached. */
-function cachedTokensOf({ cached_tokens, usage }: RecordedRequest): number | undefined {
+/** True when no other request was under way at the same time. */
+export function isAlone(
+  { requests }: Pick<Recording, 'requests'>,
+  recorded: RecordedRequest,
+): boolean {
+  return requests.every(
+    (other) =>
+      other === recorded || other.t_send >= recorded.t_end || recorded.t_send >= other.t_end,
+  )
+}
+
+/** What the engine said was cached of the prompt; 0.10.0 leaves it out when nothing was. */
+export function reportedTokens({ cached_tokens, usage }: RecordedRequest): number | undefined {
   if (typeof cached_tokens === 'number') return cached_tokens
   return usage && usage.prompt_tokens_details === null ? 0 : undefined
 }

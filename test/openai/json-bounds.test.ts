@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import {
-  exceedsJsonBounds,
-  MAX_JSON_CONTAINERS,
-  MAX_JSON_MEMBERS,
-} from '../../src/openai/json-bounds.ts'
+import { DEFAULT_LIMITS } from '../../src/framework/limits.ts'
+import { exceedsJsonBounds } from '../../src/openai/json-bounds.ts'
 
+const { maxJsonContainers: MAX_JSON_CONTAINERS, maxJsonValues: MAX_JSON_MEMBERS } = DEFAULT_LIMITS
 const exceeds = (text: string) => exceedsJsonBounds(Buffer.from(text))
 const arrays = (count: number) => `[${'[],'.repeat(count - 2)}[]]`
 const numbers = (count: number) => `[${'1,'.repeat(count - 1)}1]`
@@ -19,6 +17,13 @@ describe('exceedsJsonBounds', () => {
   it('allows as many commas as it says, and no more', () => {
     assert.equal(exceeds(numbers(MAX_JSON_MEMBERS + 1)), false)
     assert.equal(exceeds(numbers(MAX_JSON_MEMBERS + 2)), true)
+  })
+
+  it('holds to lower limits, also where the body is short', () => {
+    const limits = { maxJsonContainers: 3, maxJsonValues: 5 }
+    const within = (text: string) => !exceedsJsonBounds(Buffer.from(text), limits)
+    assert.deepEqual([arrays(3), arrays(4)].map(within), [true, false])
+    assert.deepEqual([numbers(6), numbers(7)].map(within), [true, false])
   })
 
   it('counts nothing inside strings, whatever is escaped in them', () => {

@@ -34,13 +34,83 @@ describe('openAiApi.parse', () => {
       max_tokens: 9,
       tools: [],
     }
-    assert.deepEqual(parse(CHAT, body), {
-      model: 'm',
-      prompt: { kind: 'chat', body },
-      stream: true,
-      cacheSalt: 'tenant',
-      maxOutputTokens: 7,
+    const parsed = parse(CHAT, body)
+    assert.ok(parsed.prompt?.kind === 'chat')
+    const { text, ...prompt } = parsed.prompt
+    assert.equal(text?.(), JSON.stringify(body))
+    assert.deepEqual(
+      { ...parsed, prompt },
+      {
+        model: 'm',
+        prompt: { kind: 'chat', body },
+        stream: true,
+        cacheSalt: 'tenant',
+        maxOutputTokens: 7,
+      },
+    )
+  })
+
+  it('keeps the text of a chat that came in pieces', () => {
+    const json = '\ufeff{"messages":[{"role":"user","content":"é"}],"a":1.0}'
+    const bytes = Buffer.from(json)
+    for (let cut = 0; cut < bytes.length; cut += 7) {
+      const { prompt } = parseBytes(CHAT, bytes.subarray(0, cut), bytes.subarray(cut))
+      assert.ok(prompt?.kind === 'chat')
+      assert.equal(prompt.text?.(), json.slice(1))
+    }
+  })
+
+  for (const [path, api] of [
+    ['/v1/messages', 'messages'],
+    ['/prefix/v1/responses?x=1', 'responses'],
+  ] as const) {
+    it(`reads a chat of ${path}`, () => {
+      const body = {
+        model: 'm',
+        messages: [{ role: 'user', content: 'x' }],
+        input: 'x',
+        system: 's',
+      }
+      const { prompt } = parse(path, body)
+      assert.ok(prompt?.kind === 'chat')
+      assert.deepEqual([prompt.api, prompt.body], [api, body])
     })
+  }
+
+  it('has no prompt for counting tokens, nor for a response whose input is elsewhere', () => {
+    const body = { model: 'm', messages: [{ role: 'user', content: 'x' }] }
+    assert.equal(parse('/v1/messages/count_tokens', body).prompt, undefined)
+    assert.equal(parse('/v1/responses', { model: 'm', prompt: { id: 'p' } }).prompt, undefined)
+  })
+
+  describe('what a completion asks of its encoding', () => {
+    const none = {
+      addSpecialTokens: undefined,
+      truncateTokens: undefined,
+      truncationSide: undefined,
+      unfollowed: undefined,
+    }
+    for (const [path, fields, encoding] of [
+      [COMPLETIONS, { add_special_tokens: true, truncation_side: 'left' }, undefined],
+      [COMPLETIONS, { add_special_tokens: false }, { ...none, addSpecialTokens: false }],
+      [
+        COMPLETIONS,
+        { truncate_prompt_tokens: 5, truncation_side: 'right' },
+        { ...none, truncateTokens: 5, truncationSide: 'right' },
+      ],
+      [COMPLETIONS, { suffix: 'end' }, { ...none, unfollowed: 'a suffix' }],
+      [
+        EMBEDDINGS,
+        { truncate_prompt_tokens: -1 },
+        { ...none, truncateTokens: -1, unfollowed: 'truncate_prompt_tokens for embeddings' },
+      ],
+    ] as const) {
+      it(`is kept: ${JSON.stringify(fields)} of ${path}`, () => {
+        const { prompt } = parse(path, { model: 'm', prompt: ['a'], input: ['a'], ...fields })
+        const wanted = { kind: 'text', texts: ['a'], ...(encoding && { encoding }) }
+        assert.deepEqual(prompt, wanted)
+      })
+    }
   })
 
   const prompts: [string, unknown, unknown][] = [

@@ -81,7 +81,7 @@ describe('openAiApi.usageScanner', () => {
         '{"message":{"usage":{"input_tokens":25,"cache_read_input_tokens":16}}}',
         '{"usage":{"output_tokens":15}}',
       ),
-      { promptTokens: 25, completionTokens: 15, cachedTokens: 16 },
+      { promptTokens: 41, completionTokens: 15, cachedTokens: 16 },
     )
   })
 

@@ -103,6 +103,15 @@ describe('PrometheusMetrics', () => {
     const page = await metrics.text()
     assert.ok(page.includes('epp_m_total{model="other"} 500\n'))
     assert.equal(page.match(/^epp_m_total\{/gm)?.length, 1001)
+    assert.ok(page.includes('epp_metric_labels_capped_total{metric="epp_m_total"} 500\n'))
+  })
+
+  it('has the cap that it is given', async () => {
+    const metrics = new PrometheusMetrics(2)
+    for (const model of 'abcd') metrics.counter('epp_m_total', 'M.', { model }).inc()
+    const page = await metrics.text()
+    assert.equal(page.match(/^epp_m_total\{/gm)?.length, 3)
+    assert.ok(page.includes('epp_m_total{model="other"} 2\n'))
   })
 })
 

@@ -30,13 +30,18 @@ export function tokenizersDir(...folders: string[]): string {
 export interface ChatCase {
   readonly name: string
   readonly request: Readonly<Record<string, unknown>>
+  /** The request as it stands in the file, which tells how numbers were written. */
+  readonly json: string
   readonly status: number
   readonly prompt_token_ids: readonly number[]
 }
 
 export function chatCases(engine: 'vllm-0.32.0' | 'vllm-0.10.0'): readonly ChatCase[] {
-  const { cases } = readFixture<{ cases: readonly ChatCase[] }>('chat-tokens', `${engine}.json.gz`)
-  return cases
+  const file = readFileSync(join(FIXTURES, 'chat-tokens', `${engine}.json.gz`))
+  const text = gunzipSync(file).toString()
+  const { cases } = JSON.parse(text) as { cases: readonly Omit<ChatCase, 'json'>[] }
+  const jsons = [...text.matchAll(/^ {3}"request": (\{.*?^ {3}\})/gms)].map(([, json]) => json!)
+  return cases.map((one, i) => ({ ...one, json: jsons[i]! }))
 }
 
 /**

@@ -4,6 +4,7 @@ import { createServer as createPlainServer, type RequestListener, type Server } 
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { generate } from 'selfsigned'
+import { PROMPT_TOKENS } from '../../src/framework/attributes.ts'
 import type { Endpoint } from '../../src/framework/endpoint.ts'
 import type { Prompt } from '../../src/framework/request.ts'
 import { endpoint } from '../../src/framework/testing.ts'
@@ -17,7 +18,6 @@ import { byteTokenizersDir, chatCases, tokenizersDir } from './fixtures.ts'
 import { memoryLogger, memoryMetrics, memoryNotices, requestFor } from './services.ts'
 
 const MODEL = 'Qwen3-32B'
-const CHAT: Prompt = { kind: 'chat', body: { messages: [{ role: 'user', content: 'hi' }] } }
 const MISSING_MODEL =
   '{"error":{"message":"The model `m` does not exist.","type":"NotFoundError","param":"model","code":404}}'
 
@@ -43,6 +43,11 @@ class Engine {
       const chunks: Buffer[] = []
       request.on('data', (chunk: Buffer) => chunks.push(chunk))
       request.on('end', () => {
+        // Engines answer so unless started with a flag.
+        if (request.url === '/v1/chat/completions/render') {
+          response.writeHead(403).end('{"error":{"message":"disabled"}}')
+          return
+        }
         assert.equal(`${request.method} ${request.url}`, 'POST /tokenize')
         engine.bodies.push(JSON.parse(Buffer.concat(chunks).toString()))
         const reply = engine.answer()
@@ -68,6 +73,7 @@ describe("PromptTokenizer with the pool's own engines", () => {
   let engines: Engine[]
   let tokenizer: PromptTokenizer
   let nowMs: number
+  let chats: number
   let endpoints: readonly Endpoint[]
   let notices: ReturnType<typeof memoryNotices>
   let metrics: ReturnType<typeof memoryMetrics>
@@ -93,19 +99,83 @@ describe("PromptTokenizer with the pool's own engines", () => {
       ...options,
     })
   }
-  const ask = async (prompt: Prompt = CHAT, signal = new AbortController().signal) =>
+  /** A prompt of its own each time: an answer is remembered. */
+  const fresh = (): Prompt => ({
+    kind: 'chat',
+    body: { messages: [{ role: 'user', content: `hi ${++chats}` }] },
+  })
+  const ask = async (prompt: Prompt = fresh(), signal = new AbortController().signal) =>
     tokenizer.tokenize(requestFor(MODEL, prompt), signal)
   const asked = () => engines.map(({ bodies }) => bodies.length)
 
   beforeEach(() => {
     engines = []
     nowMs = 1000
+    chats = 0
     notices = memoryNotices()
     metrics = memoryMetrics()
   })
   afterEach(async () => {
     await tokenizer.close()
     await Promise.all(engines.map((engine) => engine.stop()))
+  })
+
+  describe('where the model has files that prove wrong', () => {
+    const count = async (tokenCount: number) => {
+      const request = requestFor(MODEL, fresh())
+      const tokens = await tokenizer.tokenize(request, new AbortController().signal)
+      request.attributes.set(PROMPT_TOKENS, tokens)
+      tokenizer.counted(request, tokenCount)
+      return tokens
+    }
+    let directory: string
+    beforeEach(() => {
+      directory = byteTokenizersDir(MODEL)
+    })
+    afterEach(() => rmSync(directory, { recursive: true }))
+    const key = `epp_token_count_mismatches_total{model="${MODEL}"}`
+
+    it('asks the engines after three requests whose counts differ, until the configuration changes', async () => {
+      await start([() => ids(7, 8)], { tokenizersDir: directory })
+      // `<s>user:hi 1</s><s>a:`
+      assert.equal((await count(14)).prompts[0]!.length, 14)
+      assert.equal(metrics.counts.get(key), undefined)
+      for (let i = 0; i < 3; i++) {
+        assert.equal((await count(99)).exact, true)
+        assert.deepEqual(asked(), [0])
+      }
+      assert.equal(metrics.counts.get(key), 3)
+      assert.match(
+        notices.texts.get(`tokenizer:mismatch:${MODEL}`)!,
+        /3 requests .* \(last 14 here, 99 there\): the engines are asked/,
+      )
+      assert.deepEqual(await count(2), { prompts: [Int32Array.of(7, 8)], exact: true })
+      assert.deepEqual(asked(), [1])
+      tokenizer.configure({ folders: {}, fallbackModel: undefined, engineUrl: undefined })
+      assert.equal(notices.texts.size, 0)
+      await count(14)
+      assert.deepEqual(asked(), [1])
+    })
+
+    for (const [source, wanted] of [
+      ['local', [0]],
+      ['engine', [6]],
+    ] as const) {
+      it(`keeps to its source when that is ${source}`, async () => {
+        await start([() => ids(7)], { tokenizersDir: directory })
+        const options = { folders: {}, fallbackModel: undefined, engineUrl: undefined }
+        tokenizer.configure({ ...options, source, maxMismatches: 2 })
+        for (let i = 0; i < 6; i++) await count(99)
+        assert.deepEqual(asked(), wanted)
+        assert.equal(metrics.counts.get(key), 6)
+      })
+    }
+
+    it('does not count what was not said to be exact', async () => {
+      await start([], { tokenizersDir: undefined })
+      await count(99)
+      assert.equal(metrics.counts.get(key), undefined)
+    })
   })
 
   it('asks them in turn, and takes their ids as exact', async () => {
@@ -119,7 +189,7 @@ describe("PromptTokenizer with the pool's own engines", () => {
     assert.deepEqual(asked(), [2, 2, 2])
     assert.deepEqual(engines[0]!.bodies[0], {
       model: MODEL,
-      messages: [{ role: 'user', content: 'hi' }],
+      messages: [{ role: 'user', content: 'hi 1' }],
     })
     assert.equal(metrics.counts.get('epp_tokenize_seconds{path="engine"}'), 6)
   })
@@ -280,7 +350,7 @@ describe("PromptTokenizer with the pool's own engines", () => {
 
   it('does not hold it against an engine that the client gave up', async () => {
     await start([() => undefined])
-    for (let i = 0; i < 5; i++) await ask(CHAT, AbortSignal.abort())
+    for (let i = 0; i < 5; i++) await ask(fresh(), AbortSignal.abort())
     engines[0]!.answer = () => ids(6)
     assert.deepEqual((await ask()).prompts, [Int32Array.of(6)])
   })

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { PromptTokens } from '../../src/framework/attributes.ts'
 import type { Prompt } from '../../src/framework/request.ts'
+import { openAiApi } from '../../src/openai/openai-api.ts'
 import {
   PromptTokenizer,
   type PromptTokenizerOptions,
@@ -14,14 +15,6 @@ import { byteTokenizersDir, chatCases, readFixture, tokenizersDir } from './fixt
 import { clock, memoryLogger, memoryMetrics, memoryNotices, requestFor } from './services.ts'
 
 const MODEL = 'Qwen3-32B'
-
-/** Cases whose ids depend on how the client wrote a number, which the parsed body does not tell. */
-const WHOLE_NUMBERS = [
-  'two tools and system',
-  'tool call with content, then an answer and a new question',
-  'tool arguments, odd spacing and key order',
-  'tool schema with nulls, floats, big ints',
-]
 
 /** Cases that the two releases render differently. */
 const RELEASES_DIFFER = [
@@ -112,21 +105,31 @@ describe('PromptTokenizer', () => {
   })
 
   for (const engine of ['vllm-0.32.0', 'vllm-0.10.0'] as const) {
-    it(`gives the ids of ${engine} wherever it says exact`, async () => {
+    const sent = (json: string) =>
+      openAiApi.parse('/v1/chat/completions', new Map(), [Buffer.from(json)]).prompt
+
+    it(`gives the ids of ${engine} for every chat when the engines say that they are that release`, async () => {
+      const versions = [engine.slice('vllm-'.length)]
+      const engines = { versions: () => versions, contextTokens: () => undefined }
+      const known = make({ tokenizersDir: qwen3, budgetMs: 30_000, engines })
       const cases = chatCases(engine)
-      const inexact: string[] = []
-      const wrong: string[] = []
-      for (const { name, request, prompt_token_ids: ids } of cases) {
-        const { prompts, exact } = await ask({ kind: 'chat', body: request })
-        if (!exact) inexact.push(name)
-        const same = prompts.length === 1 && String(ids) === String(prompts[0])
-        if (!same) wrong.push(name)
+      for (const { name, json, request, prompt_token_ids: ids } of cases) {
+        assert.deepEqual(JSON.parse(json), request)
+        const tokens = await ask(sent(json), known)
+        assert.deepEqual(tokens, { prompts: [Int32Array.from(ids)], exact: true }, name)
       }
       assert.equal(cases.length, 40)
-      assert.deepEqual(inexact.sort(), [...WHOLE_NUMBERS, ...RELEASES_DIFFER].sort())
-      const stray =
-        engine === 'vllm-0.32.0' ? WHOLE_NUMBERS : [...WHOLE_NUMBERS, ...RELEASES_DIFFER]
-      assert.deepEqual(wrong.sort(), [...stray].sort())
+      console.log(`      ${cases.length} chats exact`)
+    })
+
+    it(`gives the ids of ${engine} wherever it says exact, though engines say no release`, async () => {
+      const inexact: string[] = []
+      for (const { name, json, prompt_token_ids: ids } of chatCases(engine)) {
+        const { prompts, exact } = await ask(sent(json))
+        if (!exact) inexact.push(name)
+        else assert.deepEqual(prompts, [Int32Array.from(ids)], name)
+      }
+      assert.deepEqual(inexact.sort(), [...RELEASES_DIFFER].sort())
     })
   }
 
@@ -268,18 +271,10 @@ describe('PromptTokenizer', () => {
   })
 
   for (const [name, body, reason] of [
-    ['its own template', { chat_template: '{{ 1 }}' }, 'the request brings its own chat template'],
     [
-      'an image',
-      {
-        messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:' } }] }],
-      },
-      'a message has a part that is not text',
-    ],
-    [
-      'truncation',
-      { truncate_prompt_tokens: 5 },
-      'the request asks the engine to truncate its prompt',
+      'its own template',
+      { chat_template: '{{ 1 }}' },
+      'the request brings its own chat template; trustRequestChatTemplate of token-producer would render it',
     ],
     ['no messages', { messages: undefined }, 'the request has no messages'],
     ['an empty list of messages', { messages: [] }, 'the request has no messages'],
@@ -309,18 +304,18 @@ describe('PromptTokenizer', () => {
     ],
     [
       'template arguments that are the engine’s',
-      { chat_template_kwargs: { add_generation_prompt: false } },
+      { chat_template_kwargs: { tokenizer_kwargs: {} } },
       'chat_template_kwargs replaces an argument of the engine',
     ],
     [
       'tool fields of its own',
       { tools: [{ type: 'function', function: { name: 'f', extra: true } }] },
-      'a tool has fields that engines treat differently',
+      'releases of the engine render this request differently, and the engines are of several releases or do not say theirs',
     ],
     [
-      'keys that are numbers',
-      { tools: [{ type: 'function', function: { name: 'f', parameters: { b: 'x', 1: 'y' } } }] },
-      'an object has keys that are numbers, whose order is lost',
+      'more tokens wanted than are known to fit',
+      { truncate_prompt_tokens: -1 },
+      'the request asks for as many tokens as the model takes, and the prompt is longer or the engines do not say how many that is',
     ],
   ] as const) {
     it(`guesses for a chat with ${name}`, async () => {
@@ -329,6 +324,123 @@ describe('PromptTokenizer', () => {
       assert.equal(tokens.prompts[0]![0], 151644)
     })
   }
+
+  describe('cuts prompts as the request asks', () => {
+    const engines = {
+      versions: () => RELEASE,
+      contextTokens: (model: string) => (model === MODEL ? 100 : undefined),
+    }
+    const RELEASE = ['0.32.0']
+    const cutting = make({ engines })
+    // One id a byte; the chat is `<s>user:abcdef</s><s>a:`.
+    const whole = [256, ...Buffer.from('user:abcdef'), 257, 256, ...Buffer.from('a:')]
+
+    for (const [name, fields, ids] of [
+      ['at the left', { truncate_prompt_tokens: 4 }, whole.slice(-4)],
+      ['at the right', { truncate_prompt_tokens: 4, truncation_side: 'right' }, whole.slice(0, 4)],
+      ['not at all where it fits', { truncate_prompt_tokens: 50 }, whole],
+      ['to what the model takes', { truncate_prompt_tokens: -1 }, whole],
+    ] as const) {
+      it(name, async () => {
+        const tokens = await ask(chat('abcdef', fields), cutting)
+        assert.deepEqual(tokens, { prompts: [Int32Array.from(ids)], exact: true })
+      })
+    }
+
+    it('of a completion and of token ids', async () => {
+      const encoding = {
+        addSpecialTokens: false,
+        truncateTokens: 2,
+        truncationSide: undefined,
+        unfollowed: undefined,
+      }
+      const text: Prompt = { kind: 'text', texts: ['abc', 'x'], encoding }
+      assert.deepEqual((await ask(text, cutting)).prompts, [
+        Int32Array.from(Buffer.from('bc')),
+        Int32Array.from(Buffer.from('x')),
+      ])
+      const tokens: Prompt = { kind: 'tokens', prompts: [Int32Array.of(1, 2, 3)], encoding }
+      assert.deepEqual((await ask(tokens, cutting)).prompts, [Int32Array.of(2, 3)])
+    })
+
+    it('reads no side where the engine is too old for it', async () => {
+      const old = make({ engines: { ...engines, versions: () => ['0.17.1'] } })
+      const fields = { truncate_prompt_tokens: 4, truncation_side: 'right' }
+      const tokens = await ask(chat('abcdef', fields), old)
+      assert.deepEqual(tokens.prompts, [Int32Array.from(whole.slice(-4))])
+      assert.equal((await ask(chat('abcdef', fields), make())).exact, false)
+    })
+  })
+
+  describe('with images', () => {
+    const picture = (url: string) => ({ type: 'image_url', image_url: { url } })
+    const show = (url: string): Prompt =>
+      chat('', {
+        messages: [
+          { role: 'system', content: 'be brief' },
+          { role: 'user', content: [{ type: 'text', text: 'look' }, picture(url)] },
+        ],
+      })
+    const before = [256, ...Buffer.from('system:be brief'), 257, 256, ...Buffer.from('user:')]
+
+    it('says up to where the ids are the engine’s', async () => {
+      const { tokenizer, metrics } = make()
+      const tokens = await ask(show('a'), { ...make(), tokenizer, metrics })
+      assert.deepEqual(
+        [tokens.exact, tokens.exactUpTo, tokens.reason],
+        [
+          false,
+          before.length,
+          'a message has a part that is not text, whose tokens only the engine knows',
+        ],
+      )
+      assert.deepEqual([...tokens.prompts[0]!.subarray(0, before.length)], before)
+      const key = 'epp_tokenized_requests_total{result="guess",reason="media"}'
+      assert.equal(metrics.counts.get(key), 1)
+    })
+
+    it('tells other images apart, and equal ones not', async () => {
+      const from = make()
+      const [a, again, b] = [
+        await ask(show('a'), from),
+        await ask(show('a'), from),
+        await ask(show('b'), from),
+      ]
+      assert.deepEqual(a.prompts, again.prompts)
+      assert.notDeepEqual(a.prompts, b.prompts)
+      assert.deepEqual(
+        a.prompts[0]!.subarray(0, before.length),
+        b.prompts[0]!.subarray(0, before.length),
+      )
+      assert.notEqual(a.prompts[0]![before.length], b.prompts[0]![before.length])
+    })
+  })
+
+  for (const [name, text] of [
+    ['a NUL', 'a\u0000b'],
+    ['emoji with joiners', '👩‍👩‍👧‍👦🏳️‍🌈'],
+    ['combining marks', 'e\u0301\u0323 ñ'],
+    ['right-to-left text', 'שלום \u202eمرحبا\u202c'],
+    ['noncharacters', '\ufdd0a\ufdd1\uffff'],
+    ['a byte order mark', '\ufeffa'],
+    ['line separators', 'a\u2028b\u0085c\u001c'],
+  ] as const) {
+    it(`keeps ${name} of a chat as it is`, async () => {
+      const { prompts, exact } = await ask(chat(text), make())
+      const wanted = [...Buffer.from(`user:${text}`)]
+      assert.equal(exact, true)
+      assert.deepEqual([...prompts[0]!.subarray(1, 1 + wanted.length)], wanted)
+    })
+  }
+
+  it('renders keys that are numbers in their order', async () => {
+    const json =
+      '{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"b":"x","1":"y"}}}]}'
+    const prompt: Prompt = { kind: 'chat', body: JSON.parse(json), text: () => json }
+    const { prompts, exact } = await ask(prompt)
+    assert.equal(exact, true)
+    assert.match(shared.tokenizer.decode(MODEL, prompts[0]!)!, /\{"b": "x", "1": "y"\}/)
+  })
 
   it('estimates a chat that the template refuses, without quoting it', async () => {
     const strict = byteTokenizersDir(MODEL)
@@ -354,9 +466,14 @@ describe('PromptTokenizer', () => {
   })
 
   it('does not fail on nesting deeper than the stack', async () => {
-    const deep = JSON.parse(`${'['.repeat(9_000)}${']'.repeat(9_000)}`)
-    const { exact, reason } = await ask(chat('hi', { chat_template_kwargs: { deep }, tools: deep }))
-    assert.deepEqual([exact, reason], [false, 'the prompt cannot be rendered: RangeError'])
+    const deep = JSON.parse(`${'['.repeat(9_000)}1${']'.repeat(9_000)}`)
+    const tools = [{ type: 'function', function: { name: 'f', parameters: deep } }]
+    const body = { messages: [{ role: 'user', content: 'hi' }], tools }
+    for (const more of [{}, { text: () => JSON.stringify(body) }]) {
+      const { exact, reason } = await ask({ kind: 'chat', body, ...more })
+      assert.equal(exact, false)
+      assert.match(reason!, /RangeError|the chat template refuses the messages/)
+    }
   })
 
   it('says once that there is no tokenizer, and estimates alike for like prompts', async () => {
@@ -429,7 +546,10 @@ describe('PromptTokenizer', () => {
   describe('with an engine’s /tokenize', () => {
     let server: Server
     let answer: (body: Record<string, unknown>) => { status?: number; text: string } | undefined
+    /** What `/v1/chat/completions/render` answers. */
+    let rendering: { status?: number; text: string }
     const asked: Record<string, unknown>[] = []
+    const texts: [url: string, text: string][] = []
     // Its folder for the model is not used: the engine is asked instead.
     const viaEngine = make({ budgetMs: 300 })
 
@@ -437,26 +557,34 @@ describe('PromptTokenizer', () => {
       server = createServer(async (request, response) => {
         const chunks: Buffer[] = []
         for await (const chunk of request) chunks.push(chunk as Buffer)
-        const body = JSON.parse(Buffer.concat(chunks).toString())
-        asked.push(body)
-        const reply = answer(body)
+        const text = Buffer.concat(chunks).toString()
+        const body = JSON.parse(text)
+        const renders = request.url === '/v1/chat/completions/render'
+        texts.push([request.url!, text])
+        const reply = renders ? rendering : answer(body)
+        if (!renders) asked.push(body)
         if (reply === undefined) return
         response.writeHead(reply.status ?? 200).end(reply.text)
       })
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    })
+    const configure = (): void => {
       const { port } = server.address() as AddressInfo
       viaEngine.tokenizer.configure({
         folders: {},
         fallbackModel: undefined,
         engineUrl: `http://127.0.0.1:${port}/`,
       })
-    })
+    }
     after(() => {
       server.closeAllConnections()
       server.close()
     })
     beforeEach(() => {
       asked.length = 0
+      texts.length = 0
+      rendering = { status: 403, text: '{"error":{"message":"disabled"}}' }
+      configure()
       answer = () => ({ text: '{"count":2,"max_model_len":4096,"tokens":[11,12]}' })
     })
 
@@ -473,6 +601,54 @@ describe('PromptTokenizer', () => {
           chat_template_kwargs: { enable_thinking: false },
         },
       ])
+    })
+
+    it('takes the ids of the chat’s own path where the engine renders', async () => {
+      rendering = { text: '{"token_ids":[21,22,23],"features":null}' }
+      const json = `{"messages":[{"role":"user","content":"hi"}],"tools":[{"n":1.0}],"reasoning_effort":"low"}`
+      const prompt: Prompt = { kind: 'chat', body: JSON.parse(json), text: () => json }
+      const tokens = await ask(prompt, viaEngine)
+      assert.deepEqual(tokens, { prompts: [Int32Array.of(21, 22, 23)], exact: true })
+      // Numbers are sent as they came.
+      const sent = json.replace(/}$/, `,"model":"${MODEL}"}`)
+      assert.deepEqual(texts, [['/v1/chat/completions/render', sent]])
+    })
+
+    it('knows up to where a rendered prompt with images matches', async () => {
+      const placeholders = { image: [{ offset: 2, length: 1 }] }
+      rendering = {
+        text: JSON.stringify({
+          token_ids: [1, 2, 9, 4],
+          features: { mm_placeholders: placeholders },
+        }),
+      }
+      const tokens = await ask(chat('hi'), viaEngine)
+      assert.deepEqual([tokens.exact, tokens.exactUpTo], [false, 2])
+    })
+
+    it('asks an engine that does not render only once whether it does', async () => {
+      await ask(chat('one'), viaEngine)
+      await ask(chat('two'), viaEngine)
+      const urls = texts.map(([url]) => url)
+      assert.deepEqual(urls, ['/v1/chat/completions/render', '/tokenize', '/tokenize'])
+    })
+
+    it('remembers what a conversation was answered until the configuration changes', async () => {
+      const first = await ask(chat('again'), viaEngine)
+      assert.deepEqual(await ask(chat('again'), viaEngine), first)
+      assert.equal(asked.length, 1)
+      configure()
+      await ask(chat('again'), viaEngine)
+      assert.equal(asked.length, 2)
+    })
+
+    it('is not asked in the form of other APIs', async () => {
+      const prompt: Prompt = { kind: 'chat', api: 'responses', body: { input: 'hi' } }
+      const { exact, reason } = await ask(prompt, viaEngine)
+      assert.deepEqual(
+        [exact, reason, texts.length],
+        [false, 'engines tokenize chat completions and completions only', 0],
+      )
     })
 
     it('asks once for each text of a completion', async () => {

@@ -46,6 +46,7 @@ describe('PromptTokenizer.configure, while it runs', () => {
       metrics: memoryMetrics(),
       notices: memoryNotices(),
       threads: 1,
+      budgetMs: 30_000,
     })
   })
   after(async () => {

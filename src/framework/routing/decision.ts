@@ -75,6 +75,8 @@ export interface Decision {
         readonly source: 'tracked' | 'routed'
       }
     | undefined
+  /** What the decision had to do without, in words; undefined when nothing was missing. */
+  readonly remark: string | undefined
   /** Time from the complete request to the pick, in microseconds, by phase. */
   readonly phasesUs: Readonly<Record<string, number>>
   /** Filled in later. */

@@ -1,18 +1,18 @@
-import { Attributes, PROMPT_TOKENS } from '../attributes.ts'
+import { PROMPT_TOKENS } from '../attributes.ts'
 import type { Generation } from '../build.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
 import type { Observer } from '../plugin.ts'
-import { type Criticality, criticalityOf, type InferenceRequest } from '../request.ts'
+import type { InferenceRequest } from '../request.ts'
 import {
   type Clock,
   type Endpoints,
   type Histogram,
   type IncomingRequest,
   type Metrics,
-  type ModelRule,
   type Models,
+  type Notices,
   type OpenAiApi,
   PREFIX_FINDING,
   type Random,
@@ -22,40 +22,32 @@ import {
 } from '../services.ts'
 import type { Decision, DecisionLog } from './decision.ts'
 import { Exchange } from './exchange.ts'
-import {
-  CONTROL_HEADERS,
-  firstHeader,
-  MODEL_REWRITE_HEADERS,
-  OBJECTIVE_HEADERS,
-  REQUEST_ID_HEADER,
-  requestId,
-  requestPath,
-} from './headers.ts'
+import { requestId } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
+import { headerChanges, namedEndpoints, outgoingBody } from './outgoing.ts'
 import { produceAll } from './produce.ts'
 import type { Configured, ProfileRun } from './profile.ts'
+import { readRequest } from './read-request.ts'
 import { cachedTokensAt, loadOf, promptTokensOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
+import { type ResponsesMode, responsesText } from './request-policy.ts'
 import { runProfiles } from './scheduler.ts'
 import { UnseenLoads } from './unseen-loads.ts'
 
-/** A model's name is kept: in decisions, in the labels of metrics. */
-const MAX_MODEL_CHARACTERS = 1024
-
-/** The priority of a request whose criticality alone is told. */
-const PRIORITIES: Readonly<Record<Criticality, number>> = {
-  Critical: 1,
-  Standard: 0,
-  Sheddable: -1,
-}
-
 /** Rules of a picker without any objects. */
 const NO_RULES: RequestRules = { priorityOf: () => undefined, ruleOf: () => undefined }
+
+/** How often loads are looked at whose end nothing else tells. */
+const SWEEP_MS = 1000
+
+const NO_BODY = 'no body: prefix scorers neutral'
+const CUT_BODY = 'the gateway passes the beginning of the body alone: token counts are not exact'
 
 export interface DirectorServices {
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Metrics
+  readonly notices: Notices
   readonly endpoints: Endpoints
   readonly models: Models
   readonly openAi: OpenAiApi
@@ -71,8 +63,10 @@ export interface DirectorServices {
 export interface DirectorOptions {
   /** Load of a request whose end is never seen is taken off after this long. */
   readonly requestTimeoutMs: number
-  /** Whether transports pass responses: `auto` when a plugin needs them. */
-  readonly responses: 'auto' | 'always' | 'never'
+  /** Which responses transports pass; the configuration says when absent. */
+  readonly responses?: ResponsesMode
+  /** Endpoints to name after the target, for gateways that try them; those that the picker picks when absent. */
+  readonly fallbackEndpoints?: number
   /** `namespace/name` of the pool, for decisions; undefined where it has none. */
   readonly pool?: string
   /** False leaves the gateway's subset of endpoints unread; true when absent. */
@@ -96,6 +90,7 @@ export class Director implements Router, Disposable {
   /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
   readonly #uses = new Map<Generation, number>()
   readonly #drained = new Map<Generation, () => void>()
+  #routed = 0
   #generation: Generation
   #rules = NO_RULES
 
@@ -104,6 +99,7 @@ export class Director implements Router, Disposable {
     this.#options = options
     this.#generation = generation
     this.#unseenLoads = new UnseenLoads(services.clock)
+    this.#tellOfUnseen(generation)
     const { metrics, endpoints, inFlight } = services
     const phase = (name: string) =>
       metrics.histogram(
@@ -128,10 +124,14 @@ export class Director implements Router, Disposable {
       removed: (endpoint) => {
         for (const exchange of this.#exchanges.get(endpoint.id) ?? []) exchange.end('endpoint-gone')
         this.#exchanges.delete(endpoint.id)
+        this.#unseenLoads.forget(endpoint)
         inFlight.forget(endpoint)
       },
     })
-    this.#sweep = setInterval(() => this.#endOverdue(), Math.min(options.requestTimeoutMs, 10_000))
+    this.#sweep = setInterval(
+      () => this.#endOverdue(),
+      Math.min(options.requestTimeoutMs, SWEEP_MS),
+    )
     this.#sweep.unref()
     activate(generation)
   }
@@ -155,6 +155,7 @@ export class Director implements Router, Disposable {
     this.#generation = generation
     old.retire()
     activate(generation)
+    this.#tellOfUnseen(generation)
     return new Promise((resolve) => {
       if ((this.#uses.get(old) ?? 0) === 0) resolve(old)
       else this.#drained.set(old, () => resolve(old))
@@ -176,6 +177,11 @@ export class Director implements Router, Disposable {
     }
   }
 
+  mayWatchResponse(): boolean {
+    const mode = this.#responsesOf(this.#generation)
+    return mode === 'auto' ? this.#generation.watchesResponses : mode !== 'none'
+  }
+
   [Symbol.dispose](): void {
     clearInterval(this.#sweep)
     this.#stopListening()
@@ -189,8 +195,10 @@ export class Director implements Router, Disposable {
     signal: AbortSignal,
   ): Promise<Routed> {
     const { openAi, models, endpoints, clock, inFlight } = this.#services
+    const { saltHeader } = generation.requests
     const startMs = performance.now()
-    const { request, rule } = this.#read(id, incoming)
+    const read = readRequest(id, incoming, { ...this.#services, rules: this.#rules, saltHeader })
+    const { request, rule } = read
     const subset = this.#options.subsetHints === false ? undefined : incoming.subset
     const parsedMs = performance.now()
     this.#phases.parse.observe((parsedMs - startMs) / 1000)
@@ -210,20 +218,22 @@ export class Director implements Router, Disposable {
         this.#services.requestLog.producerFailed(id, error),
       )
     }
+    if (read.isCut) markInexact(request)
     if (signal.aborted) {
       throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
     }
-    const body = this.#bodyFor(request, incoming.body)
+    const body = outgoingBody(incoming, read, openAi, saltHeader)
     const producedMs = performance.now()
     this.#phases.produce.observe((producedMs - parsedMs) / 1000)
 
     // From here to the reservation nothing waits.
     const candidates = this.#candidates(subset)
-    this.#unseenLoads.expire()
+    this.#unseenLoads.expire(endpoints.list())
     const runs = runProfiles(generation, request, candidates, clock.nowMs())
     const target = runs.primary.picked[0]!
     const load = loadOf(request, target, inFlight.meanOutputTokens)
     const reservation = inFlight.reserve(target, load)
+    const destinations = namedEndpoints(runs.primary, this.#options.fallbackEndpoints)
     const scheduledMs = performance.now()
     const decision: Decision = {
       requestId: id,
@@ -239,8 +249,9 @@ export class Director implements Router, Disposable {
       candidates: candidates.length,
       profiles: runs.traces,
       primary: runs.primary.trace.profile,
-      endpoints: runs.primary.trace.picked,
+      endpoints: destinations,
       ...describePrefix(request, target),
+      remark: incoming.bodySeen === 'none' ? NO_BODY : read.isCut ? CUT_BODY : undefined,
       phasesUs: {
         parse: Math.round((parsedMs - startMs) * 1000),
         produce: Math.round((producedMs - parsedMs) * 1000),
@@ -264,28 +275,20 @@ export class Director implements Router, Disposable {
       this.#reports(generation, runs.primary, request),
     )
 
-    const watchResponse =
-      this.#options.responses === 'always' ||
-      (this.#options.responses === 'auto' && generation.watchesResponses)
+    const watchResponse = this.#watchesNext(generation)
     const exchange = new Exchange({
       request,
       decision,
       target,
       observers,
-      reservation:
-        generation.watchesResponses && !watchResponse
-          ? this.#unseenLoads.hold(reservation)
-          : reservation,
+      reservation,
+      fade: (held, pickedMs) => this.#unseenLoads.add(target, held, pickedMs),
       usageScanner: openAi.usageScanner(),
       clock,
-      destination: runs.primary.trace.picked.join(','),
+      destination: destinations.join(','),
       watchResponse,
       body,
-      setHeaders:
-        incoming.headers.get(REQUEST_ID_HEADER) === id
-          ? new Map()
-          : new Map([[REQUEST_ID_HEADER, id]]),
-      removeHeaders: CONTROL_HEADERS.filter((name) => incoming.headers.has(name)),
+      ...headerChanges(id, incoming, target, generation.requests),
       onEnd: (ended) => {
         this.#exchanges.get(target.id)?.delete(ended)
         if (decision.ended === 'completed') inFlight.answered(decision.usage?.completionTokens ?? 0)
@@ -298,60 +301,27 @@ export class Director implements Router, Disposable {
     return exchange
   }
 
-  #read(
-    id: string,
-    incoming: IncomingRequest,
-  ): { readonly request: InferenceRequest; readonly rule: ModelRule | undefined } {
-    const { headers, body } = incoming
-    const path = requestPath(headers)
-    const bodyBytes = body.reduce((sum, piece) => sum + piece.byteLength, 0)
-    const parsed =
-      bodyBytes === 0
-        ? {
-            model: '',
-            prompt: undefined,
-            stream: false,
-            cacheSalt: undefined,
-            maxOutputTokens: undefined,
-          }
-        : this.#services.openAi.parse(path, headers, body)
-    const rewrite = firstHeader(headers, MODEL_REWRITE_HEADERS)
-    checkModel('"model"', parsed.model)
-    if (rewrite) checkModel(`the header ${rewrite.name}`, rewrite.value)
-    // Requests such as GET /v1/models have no model, and need none.
-    const namesModel = parsed.model !== '' || parsed.prompt !== undefined
-    const rule = namesModel ? this.#rules.ruleOf(parsed.model, this.#services.random) : undefined
-    // What an operator's object says comes before what a client asks for.
-    const targetModel =
-      rule?.targetModel ?? (namesModel ? rewrite?.value : undefined) ?? parsed.model
-    if (targetModel === '' && parsed.prompt !== undefined) {
-      throw new SchedulerError(
-        'MODEL_MISSING',
-        'the request names no model; set "model" in its body',
-      )
-    }
-    const objective = firstHeader(headers, OBJECTIVE_HEADERS)
-    const priority = objective && this.#rules.priorityOf(objective.value)
-    const request: InferenceRequest = {
-      id,
-      path,
-      headers,
-      ...parsed,
-      targetModel,
-      criticality: rule?.criticality ?? criticalityOf(priority ?? 0),
-      priority: priority ?? PRIORITIES[rule?.criticality ?? 'Standard'],
-      bodyBytes,
-      attributes: new Attributes(),
-    }
-    return { request, rule }
+  /** Whether the response of the next request is looked at. */
+  #watchesNext(generation: Generation): boolean {
+    const mode = this.#responsesOf(generation)
+    if (mode === 'auto') return generation.watchesResponses
+    if (typeof mode === 'string') return mode === 'full'
+    return this.#routed++ % mode.sampled === 0
   }
 
-  #bodyFor({ model, targetModel }: InferenceRequest, body: readonly Uint8Array[]) {
-    const { openAi } = this.#services
-    if (targetModel === model) return body
-    return model === ''
-      ? openAi.addModel(body, targetModel)
-      : openAi.rewriteModel(body, targetModel)
+  #responsesOf(generation: Generation): ResponsesMode {
+    return this.#options.responses ?? generation.requests.responses ?? 'auto'
+  }
+
+  #tellOfUnseen(generation: Generation): void {
+    const mode = this.#responsesOf(generation)
+    const isUnseen = generation.watchesResponses && mode !== 'auto' && mode !== 'full'
+    this.#services.notices.set(
+      'responses-unseen',
+      isUnseen
+        ? `responses are ${responsesText(mode)}, though plugins want to be told of them: load that they count goes with the next scrape; say auto or full where that matters`
+        : undefined,
+    )
   }
 
   #candidates(subset: readonly string[] | undefined): readonly Endpoint[] {
@@ -408,7 +378,7 @@ export class Director implements Router, Disposable {
   }
 
   #endOverdue(): void {
-    this.#unseenLoads.expire()
+    this.#unseenLoads.expire(this.#services.endpoints.list())
     const oldestMs = this.#services.clock.nowMs() - this.#options.requestTimeoutMs
     for (const open of this.#exchanges.values()) {
       for (const exchange of open) if (exchange.startedMs < oldestMs) exchange.end('timeout')
@@ -416,10 +386,11 @@ export class Director implements Router, Disposable {
   }
 }
 
-function checkModel(where: string, model: string): void {
-  if (model.length <= MAX_MODEL_CHARACTERS) return
-  const text = `${where} is longer than ${MAX_MODEL_CHARACTERS} characters; name a model`
-  throw new SchedulerError('BAD_REQUEST', text)
+/** Token ids of a body that is cut go on otherwise than these. */
+function markInexact({ attributes }: InferenceRequest): void {
+  const tokens = attributes.get(PROMPT_TOKENS)
+  if (tokens !== undefined)
+    attributes.set(PROMPT_TOKENS, { ...tokens, exact: false, reason: CUT_BODY })
 }
 
 function activate(generation: Generation): void {

@@ -13,6 +13,8 @@ export interface ExchangeState {
   readonly target: Endpoint
   readonly observers: readonly Configured<Observer>[]
   readonly reservation: Reservation
+  /** Takes the reservation over where nothing will tell when it is to be released. */
+  fade(reservation: Reservation, pickedMs: number): void
   readonly usageScanner: UsageScanner
   readonly clock: Clock
   readonly destination: string
@@ -87,7 +89,8 @@ export class Exchange implements Routed {
     if (this.#ended) return
     this.#ended = true
     const { observers, request, target, decision, reservation, usageScanner, clock } = this.#state
-    reservation.release()
+    if (reason === 'not-watched') this.#state.fade(reservation, this.startedMs)
+    else reservation.release()
     const outcome: Outcome = {
       reason,
       status: this.#status,

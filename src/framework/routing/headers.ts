@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto'
 
 export const REQUEST_ID_HEADER = 'x-request-id'
 
+/** Tells a model server that has several data-parallel ranks behind one port which one is meant, as vLLM reads it. */
+export const DATA_PARALLEL_RANK = 'x-data-parallel-rank'
+
 /** Asks for another model than the body names; the first name wins. */
 export const MODEL_REWRITE_HEADERS = [
   'x-llm-d-model-name-rewrite',

@@ -28,6 +28,11 @@ export class PoolRouter implements Router {
     return this.#poolOf(request.call).router.route(request, signal)
   }
 
+  mayWatchResponse(call: GatewayCall | undefined): boolean {
+    const pools = this.#pools().filter((pool, _, all) => all.length === 1 || isMeant(pool, call))
+    return pools.length !== 1 || pools[0]!.router.mayWatchResponse(call)
+  }
+
   /** @throws {SchedulerError} POOL_UNKNOWN; POOL_EMPTY when there is no pool at all */
   #poolOf(call: GatewayCall | undefined): RoutedPool {
     const pools = this.#pools()

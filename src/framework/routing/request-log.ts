@@ -67,6 +67,7 @@ export class RequestLog {
       ...fields,
       targetModel: decision.targetModel,
       endpoint: new LoggedEndpoint(target),
+      ...(decision.remark !== undefined && { remark: decision.remark }),
     })
   }
 

@@ -1,7 +1,9 @@
 import type { Endpoint } from '../../framework/endpoint.ts'
+import { DEFAULT_LIMITS, type Limits } from '../../framework/limits.ts'
 import type { Clock, Logger, Metrics, Notices } from '../../framework/services.ts'
 import type { AdapterNames } from '../adapter-names.ts'
 import type { ChainHasher } from '../hashing/chain-hash.ts'
+import type { HashCounts } from '../hashing/hash-alignment.ts'
 import type { HashingCheck } from '../hashing/hashing-check.ts'
 import type { Owner, TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
 import { EventDecoder } from './event-decoder.ts'
@@ -34,10 +36,15 @@ export interface PublisherStatus {
   /** The hashing that reproduces its block hashes; undefined while unknown. */
   readonly algorithm: string | undefined
   readonly hashSeed: string | undefined
+  /** The same in words, and what is configured where that differs. */
+  readonly hashing: string
+  readonly hashes: HashCounts
 }
 
 /** What is known of one endpoint's cache, for people. */
 export interface EndpointCacheStatus {
+  /** The endpoint's; addresses are shared by ranks. */
+  readonly id: string
   readonly hostPort: string
   readonly name: string
   readonly coverage: Coverage
@@ -71,6 +78,7 @@ export class EventIntake {
   readonly #metrics: IntakeMetrics
   readonly #context: PublisherContext
   readonly #decoder = new EventDecoder()
+  readonly #maxEventBytes: number
   readonly #publishers = new Map<TrackedEndpoint, Map<string, PublisherState>>()
   readonly #said = new Set<string>()
   readonly #topics = new Map<string, KvTopic | undefined>()
@@ -85,7 +93,10 @@ export class EventIntake {
     readonly logger: Logger
     readonly metrics: Metrics
     readonly notices: Notices
+    readonly limits?: Pick<Limits, 'maxEventBytes' | 'maxEventsPerSecond'>
   }) {
+    const limits = options.limits ?? DEFAULT_LIMITS
+    this.#maxEventBytes = limits.maxEventBytes
     this.#owners = options.owners
     this.#names = options.names
     this.#clock = options.clock
@@ -101,7 +112,13 @@ export class EventIntake {
       clock: options.clock,
       logger: options.logger,
       notices: options.notices,
+      limits,
     }
+    options.metrics.observed(
+      'epp_kv_block_hashes',
+      'Blocks that publishers of now have stored, by whether their hashes are reproduced.',
+      () => this.#hashSamples(),
+    )
     options.owners.onAdded((tracked) => this.#seed(tracked))
     options.owners.onRemoved((tracked) => this.#forget(tracked))
   }
@@ -173,11 +190,45 @@ export class EventIntake {
     return named ? this.#owners.at(named.address).length > 0 : false
   }
 
+  /** When the endpoint's last message came, in the clock's milliseconds; -Infinity without any. */
+  lastEventMs(tracked: TrackedEndpoint): number {
+    let last = Number.NEGATIVE_INFINITY
+    for (const { lastEventMs, lastSequence } of this.#publishers.get(tracked)?.values() ?? []) {
+      if (lastSequence >= 0) last = Math.max(last, lastEventMs)
+    }
+    return last
+  }
+
+  /** The endpoint fills blocks and its events do not arrive: asked for them, else what it held is forgotten. */
+  fellSilent(
+    tracked: TrackedEndpoint,
+    seen: { readonly silentMs: number; readonly computedTokens: number },
+  ): void {
+    const seconds = Math.round(seen.silentMs / 1000)
+    const work = `no KV events for ${seconds} s while its metrics page shows ${seen.computedTokens} prompt tokens computed anew`
+    this.#metrics.silence()
+    this.#say(
+      `kv-silent:${tracked.endpoint.hostPort}`,
+      `${tracked.endpoint.hostPort} rank ${tracked.endpoint.rank}: ${work}; check its --kv-events-config and what lies between`,
+    )
+    for (const publisher of this.#publishers.get(tracked)?.values() ?? []) {
+      if (publisher.lastSequence < 0 || publisher.replaying) continue
+      if (this.#recoveries === undefined) publisher.fellSilent(work)
+      else this.#recoveries.start(publisher, publisher.lastSequence + 1)
+    }
+  }
+
+  /** The endpoint's events arrive again. */
+  heard(tracked: TrackedEndpoint): void {
+    this.#notices.set(`kv-silent:${tracked.endpoint.hostPort}`, undefined)
+  }
+
   /** Every endpoint that discovery knows, also those without events. */
   status(): readonly EndpointCacheStatus[] {
     return this.#owners.list().map((tracked) => {
       const publishers = [...(this.#publishers.get(tracked)?.values() ?? [])]
       return {
+        id: tracked.endpoint.id,
         hostPort: tracked.endpoint.hostPort,
         name: tracked.endpoint.name,
         coverage: this.coverage(tracked),
@@ -223,6 +274,14 @@ export class EventIntake {
     const topic = this.#parse(text)
     const candidates = this.#candidates(source, topic, text)
     if (typeof candidates === 'string') return candidates
+    if (payload!.length > this.#maxEventBytes) {
+      this.#warnOnce(
+        `kv-large:${text}`,
+        `KV event message of more than ${this.#maxEventBytes} bytes dropped; raise --max-event-mib where an engine means it`,
+        { topic: shown(text), bytes: payload!.length },
+      )
+      return 'too_large'
+    }
     if (!this.#decoder.open(payload!)) {
       this.#warnOnce(
         `kv-malformed:${text}`,
@@ -236,7 +295,9 @@ export class EventIntake {
     const tracked = this.#choose(candidates, topic, rank)
     if (tracked === undefined) return 'ambiguous_address'
     const publisher = this.#publisher(source, text, topic, tracked, rank)
-    if (publisher === undefined) return 'too_many_publishers'
+    if (typeof publisher === 'string') return publisher
+    if (!publisher.isWithinRate()) return 'too_many'
+    if (publisher.isShared(sequence, timestamp)) return 'shared_topic'
     const message = { topic: text, sequence, payload: payload! }
     const held = this.#recoveries?.hold(publisher, message, timestamp)
     if (held !== undefined) return held
@@ -367,17 +428,45 @@ export class EventIntake {
     return undefined
   }
 
+  /**
+   * True for a server at the endpoint's address that serves another model, such as a second container of its pod: the pool's
+   * `/v1/models` lists the model of another publisher and not this one's. Where it was heard first, it is forgotten.
+   */
+  #isOtherModel(topic: KvTopic, tracked: TrackedEndpoint, rank: number): boolean {
+    const publishers = this.#publishers.get(tracked)
+    if (publishers === undefined || publishers.size === 0) return false
+    const isListed = this.#names.isListed(topic.model)
+    for (const [key, publisher] of publishers) {
+      const other = this.#parse(publisher.topic)
+      if (other === undefined || publisher.owner.rank !== rank || other.model === topic.model) {
+        continue
+      }
+      const otherIsListed = this.#names.isListed(other.model)
+      if (otherIsListed === isListed) continue
+      const stranger = isListed ? other : topic
+      this.#say(
+        `kv-model:${tracked.endpoint.hostPort}`,
+        `KV events of the model "${shown(stranger.model)}" come from the address of ${tracked.endpoint.hostPort}, which does not serve it: they are dropped; put the port into the topics: kv@<pod IP>:<port>@<model>`,
+      )
+      if (!isListed) return true
+      publishers.delete(key)
+      this.#drop(publisher)
+    }
+    return false
+  }
+
   #publisher(
     source: EventSource,
     text: string,
     topic: KvTopic | undefined,
     tracked: TrackedEndpoint,
     rank: number,
-  ): PublisherState | undefined {
-    let publishers = this.#publishers.get(tracked)
+  ): PublisherState | MessageResult {
     const key = `${source.kind} ${rank} ${text}`
-    const known = publishers?.get(key)
+    const known = this.#publishers.get(tracked)?.get(key)
     if (known !== undefined) return known
+    if (topic !== undefined && this.#isOtherModel(topic, tracked, rank)) return 'other_model'
+    let publishers = this.#publishers.get(tracked)
     if (publishers === undefined) {
       publishers = new Map()
       this.#publishers.set(tracked, publishers)
@@ -390,7 +479,7 @@ export class EventIntake {
       if (topic !== undefined) this.#names.sawBase(topic.model)
       return seed
     }
-    if (publishers.size >= MAX_PUBLISHERS_PER_ENDPOINT) return undefined
+    if (publishers.size >= MAX_PUBLISHERS_PER_ENDPOINT) return 'too_many_publishers'
     const publisher = new PublisherState(
       source.kind,
       text,
@@ -435,8 +524,22 @@ export class EventIntake {
       )
     }
     this.#publishers.delete(tracked)
+    this.heard(tracked)
     this.#notices.set(`kv-address:${tracked.endpoint.hostPort}`, undefined)
+    this.#notices.set(`kv-model:${tracked.endpoint.hostPort}`, undefined)
     this.#notices.set(`kv-ambiguous:${tracked.address}`, undefined)
+  }
+
+  #hashSamples() {
+    const sums = { recognized: 0, unrecognized: 0, unjudged: 0 }
+    for (const publishers of this.#publishers.values()) {
+      for (const { alignment } of publishers.values()) {
+        sums.recognized += alignment.counts.recognized
+        sums.unrecognized += alignment.counts.unrecognized
+        sums.unjudged += alignment.counts.unjudged
+      }
+    }
+    return Object.entries(sums).map(([result, value]) => ({ labels: { result }, value }))
   }
 
   #publisherStatus(publisher: PublisherState): PublisherStatus {
@@ -452,8 +555,10 @@ export class EventIntake {
       orphans: publisher.orphans,
       blockTokens: publisher.owner.blockTokens,
       blocks: publisher.owner.join.size,
-      algorithm: publisher.aligned?.algorithm,
-      hashSeed: publisher.aligned?.hashSeed,
+      algorithm: publisher.alignment.aligned?.algorithm,
+      hashSeed: publisher.alignment.aligned?.hashSeed,
+      hashing: this.#context.check.describe(publisher.alignment, publisher.owner.blockTokens),
+      hashes: publisher.alignment.counts,
     }
   }
 

@@ -18,6 +18,8 @@ export interface KvEventPublisherOptions {
   readonly replayEndpoint?: string
   /** Messages kept for that. */
   readonly bufferSteps?: number
+  /** Messages that wait for a slow reader, beyond which those to it are dropped (`hwm`); 100,000 when absent. */
+  readonly highWaterMark?: number
   /** Address to bind where the endpoint says `*`; all addresses when absent. */
   readonly wildcard?: string
 }
@@ -36,7 +38,7 @@ export async function createKvEventPublisher(
   const ipv6 = endpoint.includes('[') || endpoint.includes('::')
   const socket = new Publisher({
     ipv6,
-    sendHighWaterMark: SEND_HIGH_WATER_MARK,
+    sendHighWaterMark: options.highWaterMark ?? SEND_HIGH_WATER_MARK,
     linger: LINGER_MS,
   })
   let router: Router | undefined

@@ -14,6 +14,14 @@ export type MessageResult =
   | 'ambiguous_address'
   | 'address_mismatch'
   | 'too_many_publishers'
+  /** More bytes than a message may have. */
+  | 'too_large'
+  /** More messages than a publisher may send in a second. */
+  | 'too_many'
+  /** Of a model that the endpoint does not serve. */
+  | 'other_model'
+  /** Two engines send under the topic. */
+  | 'shared_topic'
   | 'malformed'
 
 /** Why an event, or a part of it, was not applied. */
@@ -69,6 +77,14 @@ export class IntakeMetrics {
     )
   }
 
+  /** Blocks after one that is not known, placed by the engine's hashes. */
+  anchored(blocks: number): void {
+    this.#counter(
+      'epp_kv_blocks_anchored_total',
+      'Blocks stored after one that is not known, found by the hashes of the engine.',
+    ).inc(blocks)
+  }
+
   gap(lost: number): void {
     this.#counter('epp_kv_event_gaps_total', 'Gaps seen in the sequences of publishers.').inc()
     this.#counter('epp_kv_event_messages_lost_total', 'Messages missing in those gaps.').inc(lost)
@@ -87,6 +103,13 @@ export class IntakeMetrics {
 
   restart(): void {
     this.#counter('epp_kv_publisher_restarts_total', 'Publishers seen to start anew.').inc()
+  }
+
+  silence(): void {
+    this.#counter(
+      'epp_kv_publisher_silences_total',
+      'Engines seen to fill blocks while no events came.',
+    ).inc()
   }
 
   cleared(): void {

@@ -1,12 +1,16 @@
+import type { Limits } from '../../framework/limits.ts'
 import type { Clock, Logger, Notices } from '../../framework/services.ts'
 import type { AdapterNames } from '../adapter-names.ts'
 import type { ChainHasher } from '../hashing/chain-hash.ts'
-import { type AlignedHashing, HashAlignment } from '../hashing/hash-alignment.ts'
+import { HashAlignment } from '../hashing/hash-alignment.ts'
 import type { HashingCheck } from '../hashing/hashing-check.ts'
 import { CPU, DISK, GPU, type SegmentIndex } from '../segments/segment-index.ts'
 import type { Owner } from '../tracked-owners.ts'
 import type { EventDecoder, EventSink } from './event-decoder.ts'
+import { adapterOf, EventHashes } from './event-hashes.ts'
 import type { IntakeMetrics } from './intake-metrics.ts'
+import { MessageRate } from './message-rate.ts'
+import { TopicSharing } from './topic-sharing.ts'
 
 /**
  * Whether all that an engine told of its cache has been heard: `late` when its first messages were missed, `gap` when
@@ -24,6 +28,7 @@ export interface PublisherContext {
   readonly clock: Clock
   readonly logger: Logger
   readonly notices: Notices
+  readonly limits: Pick<Limits, 'maxEventsPerSecond'>
 }
 
 const INDEXED_KINDS: ReadonlySet<string> = new Set([
@@ -53,11 +58,14 @@ export class PublisherState implements EventSink {
   socket: 'bound' | 'dialled'
   topic: string
   readonly owner: Owner
+  readonly #rate: MessageRate
   /** True while missed messages are asked for. */
   replaying = false
   readonly #context: PublisherContext
   readonly #alignment: HashAlignment
   readonly #skippedGroups = new Set<number>()
+  readonly #sharing: TopicSharing
+  #isShared = false
   #lastSequence = -1
   /** Of the messages that came by themselves, not on request. */
   #lastLiveSequence = -1
@@ -80,6 +88,9 @@ export class PublisherState implements EventSink {
     this.owner = owner
     this.#context = context
     this.#alignment = new HashAlignment(context.check.candidates)
+    owner.alignment = this.#alignment
+    this.#sharing = new TopicSharing(context.clock)
+    this.#rate = new MessageRate(context.limits.maxEventsPerSecond, context.clock)
     this.#lastEventMs = context.clock.nowMs()
   }
 
@@ -106,8 +117,9 @@ export class PublisherState implements EventSink {
   get orphans(): number {
     return this.#orphans
   }
-  get aligned(): AlignedHashing | undefined {
-    return this.#alignment.aligned
+  /** What is known of its hashing. */
+  get alignment(): HashAlignment {
+    return this.#alignment
   }
 
   /** Gives it the topic and socket of its first live message, where it was known by its endpoint alone. */
@@ -126,6 +138,7 @@ export class PublisherState implements EventSink {
   /** The engine is another one than before: nothing is known of it. */
   restarted(): void {
     this.#sayRestart(undefined)
+    this.#alignment.reset()
     this.#forget()
     this.#setCoverage('none', undefined)
   }
@@ -136,6 +149,37 @@ export class PublisherState implements EventSink {
     const text = `its answer broke off after sequence ${this.#lastSequence} (${reason}): what it holds is not known`
     this.#forget()
     this.#setCoverage('gap', text)
+  }
+
+  /** Its messages do not arrive any more, though there are some. */
+  fellSilent(what: string): void {
+    this.#forget()
+    this.#setCoverage('gap', `${what}: what it holds is not known`)
+  }
+
+  /** Counts a live message; false when it is one too many, of which the first clears what the owner holds. */
+  isWithinRate(): boolean {
+    const rate = this.#rate.take()
+    if (rate === 'over') {
+      const most = this.#context.limits.maxEventsPerSecond
+      this.fellSilent(
+        `more than ${most} KV event messages in a second, of which the rest is dropped (--max-events-per-second)`,
+      )
+    }
+    return rate === 'within'
+  }
+
+  /** Takes note of a live message's number; true while two engines send under its topic, of which neither is believed. */
+  isShared(sequence: number, timestamp: number): boolean {
+    const wasShared = this.#isShared
+    this.#isShared = this.#sharing.see(sequence, timestamp)
+    if (this.#isShared && !wasShared) {
+      this.#forget()
+      const text = `two engines send KV events under the topic "${this.topic}": neither is believed; give each its own address or port in the topic`
+      this.#setCoverage('gap', text)
+      this.#context.logger.warnOnce(`${this.#noticeKey}:shared`, text, this.#fields())
+    }
+    return this.#isShared
   }
 
   /** An engine that was asked for everything and had nothing holds nothing: that is all there is to know. */
@@ -170,6 +214,7 @@ export class PublisherState implements EventSink {
     if (last < 0) this.#started(sequence)
     else if (restarted) {
       this.#sayRestart(sequence, last)
+      this.#alignment.reset()
       this.owner.clear()
       this.#started(sequence)
     } else if (sequence > last + 1) {
@@ -226,7 +271,7 @@ export class PublisherState implements EventSink {
     this.owner.blockTokens = blockTokens
     check.sawBlockTokens(this.owner.endpoint, blockTokens)
     if (event.loraName !== undefined) this.#context.names.sawAdapter(event.loraName)
-    if (!this.#setParent(event)) {
+    if (!this.#setParent(event, this.#checkHashes(event))) {
       this.#orphans++
       metrics.skipped('unknown_parent')
       return
@@ -306,9 +351,27 @@ export class PublisherState implements EventSink {
     if (stored < event.hashCount) metrics.skipped('unknown_block', event.hashCount - stored)
   }
 
-  /** Puts the key before the event's first block into the hasher; false when the parent is not known. */
-  #setParent(event: EventDecoder): boolean {
-    const { hasher } = this.#context
+  /** Whether the first block's hash is reproduced; undefined when that cannot be told. */
+  #checkHashes(event: EventDecoder): boolean | undefined {
+    const alignment = this.#alignment
+    const { aligned, gaveUp } = alignment
+    // llm-d-inference-sim writes parent 0 for none.
+    const isNone = (event.parentLo | event.parentHi) === 0 && !this.owner.join.get(0, 0)
+    if (isNone) event.hasParent = false
+    const isReproduced = alignment.check(new EventHashes(event, !event.hasParent))
+    if (alignment.aligned !== aligned || alignment.gaveUp !== gaveUp) {
+      this.#context.check.sawHashing(this.owner.endpoint, alignment.aligned)
+    }
+    return isReproduced
+  }
+
+  /**
+   * Puts the key before the event's first block into the hasher; false when the parent is not known.
+   *
+   * @param isReproduced whether the first block's hash is what its tokens give; undefined when that cannot be told
+   */
+  #setParent(event: EventDecoder, isReproduced: boolean | undefined): boolean {
+    const { hasher, metrics } = this.#context
     const { join } = this.owner
     this.#salt = undefined
     if (event.hasParent) {
@@ -317,9 +380,10 @@ export class PublisherState implements EventSink {
         hasher.hi = join.keyHi
         return true
       }
-      // llm-d-inference-sim writes parent 0 for none.
-      if ((event.parentLo | event.parentHi) !== 0) return false
-      event.hasParent = false
+      if (this.#alignment.aligned === undefined || event.hashCount === 0) return false
+      this.#anchor(event, 'anywhere')
+      metrics.anchored(event.hashCount)
+      return true
     }
     const adapter = adapterOf(event)
     let extras = 0
@@ -329,32 +393,17 @@ export class PublisherState implements EventSink {
       last = text
     })
     this.#salt = last
-    if (adapter === undefined && extras === 0 && !this.#reproduced(event)) {
-      hasher.privateRoot(event.blockTokens, event.hashes[0]!, event.hashes[1]!)
-    } else {
-      hasher.root(event.blockTokens, adapter, this.#salt)
-    }
+    // Events that tell no extras do not tell the salt either.
+    if (!event.hasExtraKeys && isReproduced === false) this.#anchor(event, 'root')
+    else hasher.root(event.blockTokens, adapter, this.#salt)
     return true
   }
 
-  /**
-   * False when the chain's first block depends on more than its tokens, which events of vLLM 0.10 do not tell: a hash
-   * that an aligned engine should have given is not the one it gave. True when it is not known.
-   */
-  #reproduced(event: EventDecoder): boolean {
-    const alignment = this.#alignment
-    if (event.hasExtraKeys && !alignment.undecided) return true
-    if (event.hashCount === 0) return true
-    const wasUndecided = alignment.undecided
-    const answer = alignment.check(
-      event.tokens.subarray(0, event.blockTokens),
-      event.hashes[0]!,
-      event.hashes[1]!,
-    )
-    if (wasUndecided && !alignment.undecided) {
-      this.#context.check.sawHashing(this.owner.endpoint, alignment.aligned)
-    }
-    return answer !== false
+  /** A beginning that only a request finds whose own blocks have the engine's hashes. */
+  #anchor(event: EventDecoder, where: 'root' | 'anywhere'): void {
+    this.#context.hasher.privateRoot(event.blockTokens, event.hashes[0]!, event.hashes[1]!)
+    this.owner.anchor(where)
+    event.hasParent = false
   }
 
   #computeKeys(event: EventDecoder): void {
@@ -478,9 +527,4 @@ export class PublisherState implements EventSink {
       topic: this.topic,
     }
   }
-}
-
-function adapterOf(event: EventDecoder): string | undefined {
-  if (event.loraName !== undefined) return event.loraName
-  return event.loraId === undefined ? undefined : `lora:${event.loraId}`
 }

@@ -3,6 +3,7 @@ import { Dealer, Subscriber } from 'zeromq'
 import type { Endpoint } from '../../framework/endpoint.ts'
 import { hostPort } from '../../framework/endpoint.ts'
 import { SchedulerError } from '../../framework/errors.ts'
+import { DEFAULT_LIMITS } from '../../framework/limits.ts'
 import type { Endpoints, Logger, Notices } from '../../framework/services.ts'
 import type { EventSource } from './event-intake.ts'
 import type { ReplayedMessage } from './recovery.ts'
@@ -15,7 +16,8 @@ export const DEFAULT_KV_REPLAY_PORT = 5558
 export const DEFAULT_KV_EVENTS_PORT = 5557
 
 const RECEIVE_HIGH_WATER_MARK = 100_000
-const MAX_MESSAGE_BYTES = 64 << 20
+/** Past this many times the limit ZMQ itself ends the connection, and tells nobody; up to it messages are counted. */
+const CUT_OFF = 2
 const HEARTBEAT_MS = 5_000
 const HEARTBEAT_TIMEOUT_MS = 15_000
 const MAX_RECONNECT_MS = 5_000
@@ -41,8 +43,14 @@ export class ZmqIntake {
   readonly #bound = new Map<string, Subscriber>()
   #closed = false
   readonly #slice = new TurnSlice()
+  readonly #maxMessageBytes: number
 
-  constructor(options: { readonly logger: Logger; readonly notices: Notices }) {
+  /** @param maxEventBytes of one message */
+  constructor(
+    options: { readonly logger: Logger; readonly notices: Notices },
+    maxEventBytes: number = DEFAULT_LIMITS.maxEventBytes,
+  ) {
+    this.#maxMessageBytes = CUT_OFF * maxEventBytes
     this.#logger = options.logger.named('kv-events')
     this.#notices = options.notices
   }
@@ -65,14 +73,14 @@ export class ZmqIntake {
    */
   async bind(bind: string, sink: MessageSink): Promise<void> {
     const wildcard = /^tcp:\/\/\*:/.test(bind)
-    let socket = createSubscriber(wildcard || bind.includes('['))
+    let socket = createSubscriber(wildcard || bind.includes('['), this.#maxMessageBytes)
     try {
       await socket.bind(bind)
     } catch (error) {
       socket.close()
       if (!wildcard || codeOf(error) === 'EADDRINUSE') throw bindError(bind, error)
       // Without IPv6 on this machine the wildcard of both families cannot be bound.
-      socket = createSubscriber(false)
+      socket = createSubscriber(false, this.#maxMessageBytes)
       try {
         await socket.bind(bind)
       } catch (again) {
@@ -134,7 +142,7 @@ export class ZmqIntake {
       ipv6: host.includes(':'),
       linger: 0,
       receiveHighWaterMark: RECEIVE_HIGH_WATER_MARK,
-      maxMessageSize: MAX_MESSAGE_BYTES,
+      maxMessageSize: this.#maxMessageBytes,
       receiveTimeout: REPLAY_IDLE_MS,
       sendTimeout: REPLAY_IDLE_MS,
     })
@@ -176,7 +184,7 @@ export class ZmqIntake {
 
   #connect(endpoint: Endpoint, port: number, sink: MessageSink): Subscriber | undefined {
     if (this.#closed) return undefined
-    const socket = createSubscriber(endpoint.address.includes(':'))
+    const socket = createSubscriber(endpoint.address.includes(':'), this.#maxMessageBytes)
     const address = `tcp://${hostPort(endpoint.address, port)}`
     try {
       socket.connect(address)
@@ -230,11 +238,11 @@ function replayedMessage(frames: readonly Buffer[]): ReplayedMessage | 'end' | u
   return { topic: parts.length === 3 ? parts[0]!.toString() : undefined, sequence, payload }
 }
 
-function createSubscriber(ipv6: boolean): Subscriber {
+function createSubscriber(ipv6: boolean, maxMessageBytes: number): Subscriber {
   return new Subscriber({
     ipv6,
     receiveHighWaterMark: RECEIVE_HIGH_WATER_MARK,
-    maxMessageSize: MAX_MESSAGE_BYTES,
+    maxMessageSize: maxMessageBytes,
     heartbeatInterval: HEARTBEAT_MS,
     heartbeatTimeout: HEARTBEAT_TIMEOUT_MS,
     reconnectMaxInterval: MAX_RECONNECT_MS,

@@ -4,13 +4,14 @@ import type {
   EngineBlockHasher,
   EngineHashAlgorithm,
 } from '../../framework/services.ts'
+import { xxh3 } from './xxh3.ts'
 
 /**
  * Hashes blocks as vLLM does: `hash([parent, tokens, extras])`, the first parent being the hash of the seed's text
  * (vLLM `v1/core/kv_cache_utils.py`: `hash_block_tokens`, `init_none_hash`; `utils/hashing.py`).
  *
- * `sha256` pickles (protocol 5), `sha256_cbor` and `sha256_cbor_64bit` encode canonical CBOR (RFC 8949 §4.2.1). The
- * 64-bit form, of vLLM 0.10.0 and 0.10.1, chains the last 8 bytes as an integer.
+ * `sha256` and `xxhash` pickle (protocol 5), the others encode canonical CBOR (RFC 8949 §4.2.1). The 64-bit form, of vLLM
+ * 0.10.0 and 0.10.1, chains the last 8 bytes as an integer.
  *
  * @param seed text of `PYTHONHASHSEED`; without it vLLM 0.30 and later use `vllm-none-hash`
  */
@@ -18,12 +19,18 @@ export function createEngineBlockHasher(
   algorithm: EngineHashAlgorithm,
   seed: string,
 ): EngineBlockHasher {
-  const writer = algorithm === 'sha256' ? new PickleWriter() : new CborWriter()
+  const writer =
+    algorithm.endsWith('cbor') || algorithm === 'sha256_cbor_64bit'
+      ? new CborWriter()
+      : new PickleWriter()
+  const digestBytes = algorithm.startsWith('xxhash')
+    ? xxh3
+    : (bytes: Uint8Array) => hash('sha256', bytes, 'buffer')
   const digestOf = (write: () => void): EngineBlockHash => {
     writer.begin()
     write()
-    const digest = hash('sha256', writer.end(), 'buffer')
-    const published = digest.readBigUInt64BE(24)
+    const digest = digestBytes(writer.end())
+    const published = digest.readBigUInt64BE(digest.length - 8)
     return { digest: algorithm === 'sha256_cbor_64bit' ? published : digest, published }
   }
   return {

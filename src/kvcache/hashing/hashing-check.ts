@@ -1,6 +1,7 @@
-import type { ExpectedHashing, Logger, Metrics, Notices } from '../../framework/services.ts'
+import type { Clock, ExpectedHashing, Logger, Metrics, Notices } from '../../framework/services.ts'
 import type { TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
-import { type AlignedHashing, HashCandidates } from './hash-alignment.ts'
+import type { HashAlignment } from './hash-alignment.ts'
+import { type AlignedHashing, HashCandidates } from './hash-candidates.ts'
 
 type Mismatch = 'block_size' | 'hash_seed'
 
@@ -15,7 +16,7 @@ interface Learned {
 
 /** Compares what is configured of the engines' hashing with what they show, and says where they differ. */
 export class HashingCheck {
-  readonly candidates = new HashCandidates()
+  readonly candidates: HashCandidates
   readonly #logger: Logger
   readonly #notices: Notices
   readonly #learned = new Map<TrackedEndpoint, Learned>()
@@ -25,7 +26,17 @@ export class HashingCheck {
   }
   #expected: ExpectedHashing = {}
 
-  constructor(logger: Logger, notices: Notices, metrics: Metrics, owners: TrackedOwners) {
+  constructor(
+    services: {
+      readonly clock: Clock
+      readonly logger: Logger
+      readonly notices: Notices
+      readonly metrics: Metrics
+    },
+    owners: TrackedOwners,
+  ) {
+    const { logger, notices, metrics } = services
+    this.candidates = new HashCandidates(services.clock)
     this.#logger = logger
     this.#notices = notices
     metrics.observed(
@@ -77,6 +88,24 @@ export class HashingCheck {
     this.#compare(tracked)
   }
 
+  /** What is known of a publisher's hashing, and what is configured where that differs; for people. */
+  describe({ aligned, gaveUp }: HashAlignment, blockTokens: number | undefined): string {
+    const block = blockTokens === undefined ? '' : ` block ${blockTokens}`
+    const seen = aligned
+      ? `aligned: ${aligned.algorithm} seed ${aligned.hashSeed}${block}`
+      : `${gaveUp ? 'not aligned: no known algorithm and seed gives its hashes' : 'not seen yet'}${block && `,${block}`}`
+    const { blockTokens: wantedTokens, hashSeed } = this.#expected
+    const differs = [
+      hashSeed !== undefined && aligned !== undefined && aligned.hashSeed !== hashSeed
+        ? `seed ${hashSeed}`
+        : '',
+      wantedTokens !== undefined && blockTokens !== undefined && wantedTokens !== blockTokens
+        ? `block ${wantedTokens}`
+        : '',
+    ].filter((text) => text !== '')
+    return differs.length === 0 ? seen : `${seen}; configured: ${differs.join(' ')}`
+  }
+
   #of(tracked: TrackedEndpoint): Learned {
     let learned = this.#learned.get(tracked)
     if (learned === undefined) this.#learned.set(tracked, (learned = {}))
@@ -103,7 +132,7 @@ export class HashingCheck {
     )
     let seedText: string | undefined
     if (hashSeed !== undefined && hashing === 'unknown') {
-      seedText = `the block hashes of ${hostPort} are not reproduced by sha256, sha256_cbor or sha256_cbor_64bit with the configured hashSeed "${hashSeed}"; matching works without it: remove hashSeed, or compare it with the engine's PYTHONHASHSEED`
+      seedText = `the block hashes of ${hostPort} are not reproduced by any --prefix-caching-hash-algo with the configured hashSeed "${hashSeed}"; matching works without it: remove hashSeed, or compare it with the engine's PYTHONHASHSEED`
     } else if (
       hashSeed !== undefined &&
       hashing !== undefined &&

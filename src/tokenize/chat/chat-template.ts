@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Template } from '@huggingface/jinja'
+import { JinjaTemplate } from '../jinja/jinja-template.ts'
+import { type ContentFormat, contentFormatOf } from './content-format.ts'
+import type { EngineRules } from './engine-rules.ts'
 
 /** Names of tokens in tokenizer_config.json that templates may read. */
 const TOKEN_NAMES = [
@@ -13,26 +15,36 @@ const TOKEN_NAMES = [
   'mask_token',
 ] as const
 
-/** The shape in which a template wants a message's content. */
-export type ContentFormat = 'string' | 'openai'
+/** Tokens by the names under which templates read them. */
+export type TokenNames = Readonly<Record<string, string>>
+
+/** A chat in which a message of the role system stands after others; engines try templates with it. */
+const LATE_SYSTEM = ['system', 'user', 'system', 'user'].map((role) => ({ role, content: 't' }))
 
 /**
  * The chat template of one model, as mounted by the operator: `chat_template.jinja`, else `chat_template` of
  * tokenizer_config.json, which may be a list of named ones.
  */
 export class ChatTemplate {
+  /** The special tokens of the model. */
+  readonly tokens: TokenNames
   readonly #default: NamedTemplate
   readonly #tools: NamedTemplate | undefined
-  readonly #tokens: Readonly<Record<string, string>>
+  #mergesLateSystem: boolean | undefined
 
-  private constructor(
-    templates: ReadonlyMap<string, NamedTemplate>,
-    first: NamedTemplate,
-    tokens: Readonly<Record<string, string>>,
-  ) {
+  private constructor(first: NamedTemplate, tools: NamedTemplate | undefined, tokens: TokenNames) {
     this.#default = first
-    this.#tools = templates.get('tool_use')
-    this.#tokens = tokens
+    this.#tools = tools
+    this.tokens = tokens
+  }
+
+  /**
+   * A template that is given as text.
+   *
+   * @throws when it does not parse
+   */
+  static of(text: string, tokens: TokenNames): ChatTemplate {
+    return new ChatTemplate(new NamedTemplate(text), undefined, tokens)
   }
 
   /**
@@ -53,11 +65,34 @@ export class ChatTemplate {
         typeof value === 'object' ? (value as { content?: unknown } | null)?.content : value
       if (typeof content === 'string') tokens[name] = content
     }
-    return new ChatTemplate(templates, first, tokens)
+    return new ChatTemplate(first, templates.get('tool_use'), tokens)
   }
 
-  contentFormat(withTools: boolean): ContentFormat {
-    return this.#pick(withTools).contentFormat
+  /** @param loops the engine's way to tell it, see `contentFormatOf` */
+  contentFormat(withTools: boolean, loops: EngineRules['contentLoops']): ContentFormat {
+    return this.#pick(withTools).contentFormat(loops)
+  }
+
+  /** True when the template has the role in quotes: then it is trusted to know what to do with it. */
+  namesDeveloper(withTools: boolean): boolean {
+    return /"developer"|'developer'/.test(this.#pick(withTools).text)
+  }
+
+  /**
+   * True when a message of the role system may only stand first, which an engine finds out by trying
+   * (`_detect_merge_inline_system` of vLLM's Anthropic endpoint).
+   */
+  get mergesLateSystem(): boolean {
+    this.#mergesLateSystem ??= [this.#default, this.#tools].some((template) => {
+      if (template === undefined) return false
+      try {
+        template.template.render({ messages: LATE_SYSTEM, add_generation_prompt: false })
+        return false
+      } catch {
+        return true
+      }
+    })
+    return this.#mergesLateSystem
   }
 
   /** True when the template's text has the word in it: else a variable of that name cannot matter. */
@@ -67,7 +102,7 @@ export class ChatTemplate {
 
   /** @throws when the template refuses the messages or does not get what it needs */
   render(variables: Readonly<Record<string, unknown>>, withTools: boolean): string {
-    return this.#pick(withTools).template.render({ ...this.#tokens, ...variables })
+    return this.#pick(withTools).template.render({ ...this.tokens, ...variables })
   }
 
   #pick(withTools: boolean): NamedTemplate {
@@ -77,13 +112,21 @@ export class ChatTemplate {
 
 class NamedTemplate {
   readonly text: string
-  readonly template: Template
-  readonly contentFormat: ContentFormat
+  readonly template: JinjaTemplate
+  readonly #formats = new Map<EngineRules['contentLoops'], ContentFormat>()
 
   constructor(text: string) {
     this.text = text
-    this.template = new Template(text)
-    this.contentFormat = loopsOverContent(this.template.parsed) ? 'openai' : 'string'
+    this.template = new JinjaTemplate(text)
+  }
+
+  contentFormat(loops: EngineRules['contentLoops']): ContentFormat {
+    let format = this.#formats.get(loops)
+    if (format === undefined) {
+      format = contentFormatOf(this.template.tree, loops)
+      this.#formats.set(loops, format)
+    }
+    return format
   }
 }
 
@@ -105,36 +148,4 @@ function* templateTexts(
       yield [item.name, item.template]
     }
   }
-}
-
-interface Node {
-  readonly type?: unknown
-  readonly [field: string]: unknown
-}
-
-/**
- * Whether a template goes through the parts of a message's content: then the engine gives it a list of parts, else text
- * (https://github.com/vllm-project/vllm/blob/main/vllm/entrypoints/chat_utils.py, `_detect_content_format`).
- */
-function loopsOverContent(program: unknown): boolean {
-  const nodes = [...walk(program)]
-  const names = new Set<unknown>()
-  for (const node of nodes) {
-    if (node.type !== 'Set' || !readsContent(node.value as Node | null, names)) continue
-    const assignee = node.assignee as Node
-    if (assignee.type === 'Identifier') names.add(assignee.value)
-  }
-  return nodes.some((node) => node.type === 'For' && readsContent(node.iterable as Node, names))
-}
-
-/** `message.content`, `message['content']`, or a name that one of them was assigned to. */
-function readsContent(node: Node | null, names: ReadonlySet<unknown>): boolean {
-  if (node?.type === 'Identifier') return names.has(node.value)
-  return node?.type === 'MemberExpression' && (node.property as Node).value === 'content'
-}
-
-function* walk(value: unknown): Iterable<Node> {
-  if (typeof value !== 'object' || value === null) return
-  if (!Array.isArray(value)) yield value as Node
-  for (const child of Object.values(value)) yield* walk(child)
 }

@@ -1,272 +1,244 @@
 import { type Doubt, doubt } from '../doubt.ts'
-import type { ContentFormat } from './chat-template.ts'
-import { parsePythonJson, wrapNumber } from './python-json.ts'
+import type { ContentFormat } from './content-format.ts'
+import { contentOf, type MediaForm } from './content-parts.ts'
+import type { EngineRules } from './engine-rules.ts'
+import { type Fields, isAbsent, isFields, truthOf } from './fields.ts'
+import { checkedTool, toolCallVariable, toolVariable } from './tool-variables.ts'
+import { refused, Unrenderable } from './unrenderable.ts'
 
-/**
- * Which release of vLLM prepares the messages: `current` (0.32.0) hands reasoning to the template, renders the role
- * developer as system and knows reasoning_effort; `early` (0.10.0) does none of these.
- */
-export type EngineEra = 'current' | 'early'
-
-/** A request's chat as a template's variables. */
+/** A chat as a template's variables. */
 export interface ChatVariables {
   readonly variables: Readonly<Record<string, unknown>>
+  /** The messages among them, as the engine's rules leave them. */
+  readonly messages: readonly Fields[]
+  /** Whether what the template writes after the final message is dropped. */
+  readonly continuesFinal: boolean
+  readonly hasMedia: boolean
   /** Why the engine may render something else; undefined when it renders the same. */
   readonly doubt: Doubt | undefined
 }
 
-/** The chat cannot be rendered here; the request gets an estimate. */
-export class Unrenderable {
-  readonly doubt: Doubt
-
-  constructor(code: string, text: string) {
-    this.doubt = doubt(code, text)
-  }
+/** What is known of the template, and how media are to be put. */
+export interface VariablesOptions {
+  readonly format: ContentFormat
+  /** Whether the template names the role developer. */
+  readonly namesDeveloper: boolean
+  readonly media: MediaForm
+  /** False where the engine has made the messages itself: then their fields stand in the order given. */
+  readonly isChecked: boolean
 }
 
-/** Arguments of the rendering itself, which `chat_template_kwargs` may not be used to change here. */
-const RESERVED = new Set([
-  'messages',
-  'tools',
-  'documents',
-  'add_generation_prompt',
-  'continue_final_message',
-  'chat_template',
-  'tokenize',
+/** Arguments of the rendering itself that `chat_template_kwargs` can change, with effects that are not followed. */
+const ARGUMENTS = new Set([
+  ...['messages', 'conversation', 'tokenize', 'padding', 'truncation', 'max_length'],
+  ...['return_tensors', 'return_dict', 'return_assistant_tokens_mask', 'tokenizer_kwargs'],
 ])
 
-type Fields = Readonly<Record<string, unknown>>
+const OWN_TEMPLATE = new Unrenderable(
+  'own-template',
+  'the request brings its own chat template, which trustRequestChatTemplate of token-producer does not allow',
+)
 
 /**
- * Prepares a chat body for a template as vLLM does
- * (https://github.com/vllm-project/vllm/blob/main/vllm/entrypoints/chat_utils.py; numbers and defaults as answered by
- * 0.32.0 and 0.10.0).
+ * Prepares a chat completion's body for a template as vLLM does
+ * (https://github.com/vllm-project/vllm/blob/v0.32.0/vllm/renderers/chat_utils.py, vllm/entrypoints/chat_utils.py before).
  *
- * @param format the template's, see `ChatTemplate.contentFormat`
+ * @param body its numbers as `parsePythonJson` leaves them
  */
 export function chatVariables(
   body: Fields,
-  format: ContentFormat,
-  era: EngineEra,
+  rules: EngineRules,
+  options: VariablesOptions,
 ): ChatVariables | Unrenderable {
-  if (typeof body.chat_template === 'string') {
-    return new Unrenderable('own-template', 'the request brings its own chat template')
-  }
-  if (body.truncate_prompt_tokens !== undefined && body.truncate_prompt_tokens !== null) {
-    return new Unrenderable('truncation', 'the request asks the engine to truncate its prompt')
-  }
-  if (body.continue_final_message === true && body.add_generation_prompt === true) {
-    return new Unrenderable('bad-messages', 'continue_final_message excludes add_generation_prompt')
-  }
+  const kwargs = kwargsOf(body.chat_template_kwargs)
+  if (!isAbsent(kwargs.chat_template)) return OWN_TEMPLATE
   if (!Array.isArray(body.messages) || body.messages.length === 0) {
-    return new Unrenderable('bad-messages', 'the request has no messages')
+    return refused('the request has no messages')
   }
-  const reader = new Reader(format, era)
-  const messages: Fields[] = []
+  const reader = new MessageReader(rules, options)
+  const read: Fields[] = []
   for (const message of body.messages as readonly unknown[]) {
-    const read = reader.message(message)
-    if (read instanceof Unrenderable) return read
-    messages.push(read)
+    const one = reader.message(message)
+    if (one instanceof Unrenderable) return one
+    read.push(one)
   }
-  const variables: Record<string, unknown> = {}
-  const kwargs = body.chat_template_kwargs
-  if (isFields(kwargs)) {
-    for (const [name, value] of Object.entries(kwargs)) {
-      if (RESERVED.has(name)) {
-        reader.doubt = doubt(
-          'template-kwargs',
-          'chat_template_kwargs replaces an argument of the engine',
-        )
-      } else variables[name] = reader.json(value)
-    }
+  const messages = renameDeveloper(read, rules, options.namesDeveloper)
+  const tools: Fields[] = []
+  for (const tool of Array.isArray(body.tools) ? body.tools : []) {
+    const variable = toolVariable(tool, rules)
+    if (variable instanceof Unrenderable) return variable
+    tools.push(variable)
   }
-  if (era === 'current' && typeof body.reasoning_effort === 'string') {
-    variables.reasoning_effort ??= body.reasoning_effort
-    if (body.reasoning_effort === 'none') variables.enable_thinking ??= false
+  const variables = withKwargs(body, kwargs, Array.isArray(body.tools) ? tools : null, rules)
+  if (truthOf(body.continue_final_message, false) && truthOf(body.add_generation_prompt, false)) {
+    return refused('continue_final_message excludes add_generation_prompt')
   }
-  variables.messages = messages
-  if (Array.isArray(body.tools) && body.tools.length > 0) {
-    variables.tools = body.tools.map((tool) => reader.tool(tool))
+  const { continue_final_message: continues, ...rest } = variables
+  const continuesFinal = truthOf(continues, false)
+  return {
+    variables: {
+      ...rest,
+      messages,
+      add_generation_prompt: truthOf(rest.add_generation_prompt, true) && !continuesFinal,
+    },
+    messages,
+    continuesFinal,
+    hasMedia: reader.hasMedia,
+    doubt: reader.doubt ?? kwargsDoubt(kwargs),
   }
-  if (Array.isArray(body.documents)) variables.documents = reader.json(body.documents)
-  variables.add_generation_prompt =
-    body.add_generation_prompt !== false && body.continue_final_message !== true
-  return { variables, doubt: reader.doubt }
 }
 
-/** True when the two eras of vLLM could prepare this body differently. */
-export function dependsOnEra(body: Fields): boolean {
-  if (body.reasoning_effort !== undefined && body.reasoning_effort !== null) return true
-  return (
-    Array.isArray(body.messages) &&
-    body.messages.some(
-      (message) =>
-        isFields(message) &&
-        (message.role === 'developer' ||
-          typeof message.reasoning === 'string' ||
-          typeof message.reasoning_content === 'string'),
-    )
-  )
+function kwargsOf(kwargs: unknown): Fields {
+  if (kwargs instanceof Map) return Object.fromEntries(kwargs)
+  return isFields(kwargs) ? kwargs : {}
 }
 
-/** Reads messages and tools, and remembers the last doubt. */
-class Reader {
+function kwargsDoubt(kwargs: Fields): Doubt | undefined {
+  if (!Object.keys(kwargs).some((name) => ARGUMENTS.has(name))) return undefined
+  return doubt('template-kwargs', 'chat_template_kwargs replaces an argument of the engine')
+}
+
+/** The request's own fields and `chat_template_kwargs`, of which one replaces the other. Never has a prototype's name. */
+function withKwargs(
+  body: Fields,
+  kwargs: Fields,
+  tools: readonly Fields[] | null,
+  rules: EngineRules,
+): Record<string, unknown> {
+  const own = {
+    add_generation_prompt: truthOf(body.add_generation_prompt, true),
+    continue_final_message: truthOf(body.continue_final_message, false),
+    documents: body.documents ?? null,
+  }
+  const effort = effortVariables(body, kwargs, rules)
+  if (rules.kwargsReplaceFields) return { tools, ...own, ...kwargs, ...effort }
+  const given = Object.entries(kwargs).filter(([, value]) => !isAbsent(value) && value !== 'auto')
+  const { documents, ...flags } = own
+  return {
+    tools,
+    documents: null,
+    ...Object.fromEntries(given),
+    ...flags,
+    ...(documents !== null && { documents }),
+    ...effort,
+  }
+}
+
+function effortVariables(body: Fields, kwargs: Fields, rules: EngineRules): Fields {
+  const effort = body.reasoning_effort ?? null
+  if (rules.reasoningEffort === 'always') return { reasoning_effort: effort }
+  if (rules.reasoningEffort === 'ignored' || effort === null) return {}
+  const switches = rules.reasoningEffort === 'switches-thinking' && !('enable_thinking' in kwargs)
+  return { reasoning_effort: effort, ...(switches && { enable_thinking: effort !== 'none' }) }
+}
+
+/** Developers' messages become system messages, all of which are joined to one at the front. */
+function renameDeveloper(
+  messages: readonly Fields[],
+  rules: EngineRules,
+  namesDeveloper: boolean,
+): readonly Fields[] {
+  const hasDeveloper = messages.some(({ role }) => role === 'developer')
+  if (!rules.developerToSystem || namesDeveloper || !hasDeveloper) return messages
+  const renamed = messages.map((message) => {
+    if (message.role !== 'developer') return message
+    const { tools: _tools, ...rest } = message
+    return { ...rest, role: 'system' }
+  })
+  if (renamed.findLastIndex(({ role }) => role === 'system') === 0) return renamed
+  const texts: string[] = []
+  for (const { role, content } of renamed) {
+    if (role !== 'system') continue
+    const text = Array.isArray(content)
+      ? (content as readonly Fields[])
+          .flatMap((part) => ('text' in part ? [part.text] : []))
+          .join('\n')
+      : (content as string)
+    if (text !== '') texts.push(text)
+  }
+  const joined = { role: 'system', content: texts.join('\n\n') }
+  return [joined, ...renamed.filter(({ role }) => role !== 'system')]
+}
+
+/** Reads messages, and remembers what makes them uncertain. */
+class MessageReader {
   doubt: Doubt | undefined
-  readonly #format: ContentFormat
-  readonly #era: EngineEra
+  hasMedia = false
+  readonly #rules: EngineRules
+  readonly #options: VariablesOptions
 
-  constructor(format: ContentFormat, era: EngineEra) {
-    this.#format = format
-    this.#era = era
+  constructor(rules: EngineRules, options: VariablesOptions) {
+    this.#rules = rules
+    this.#options = options
   }
 
   message(message: unknown): Fields | Unrenderable {
     if (!isFields(message) || typeof message.role !== 'string') {
-      return new Unrenderable('bad-messages', 'a message has no role')
+      return refused('a message has no role')
     }
-    const content = this.#content(message.content)
+    const { role } = message
+    const rules = this.#rules
+    const content = contentOf(message.content, role, { ...this.#options, rules })
     if (content instanceof Unrenderable) return content
-    const role = this.#era === 'current' && message.role === 'developer' ? 'system' : message.role
-    const result: Record<string, unknown> = { role, content }
+    this.hasMedia ||= content.hasMedia
+    const result: Record<string, unknown> = { role, content: content.value }
     if (role === 'assistant') {
-      const reasoning = message.reasoning ?? message.reasoning_content
-      if (this.#era === 'current' && typeof reasoning === 'string') {
-        result.reasoning = reasoning
-        result.reasoning_content = reasoning
-      }
-      if (Array.isArray(message.tool_calls) && message.tool_calls.length > 0) {
-        result.tool_calls = message.tool_calls.map((call) => this.#toolCall(call))
-      }
-    }
-    if (role === 'tool' && typeof message.tool_call_id === 'string') {
-      result.tool_call_id = message.tool_call_id
+      const failure = this.#addToolCalls(message, result)
+      if (failure !== undefined) return failure
+      this.#addReasoning(message, result)
+    } else if (role === 'tool') {
+      if ('tool_call_id' in message) result.tool_call_id = message.tool_call_id
+      result.content = joinToolParts(content.value, rules)
     }
     if (typeof message.name === 'string') result.name = message.name
+    if (rules.task && typeof message.task === 'string') result.task = message.task
+    if (rules.developerTools && role === 'developer') {
+      const { tools } = message
+      result.tools = Array.isArray(tools) ? tools.map(checkedTool) : (tools ?? null)
+    }
     return result
   }
 
-  /** A tool with the fields that the engine's own model of it has, in that order. */
-  tool(tool: unknown): unknown {
-    if (!isFields(tool) || !isFields(tool.function)) {
-      this.doubt = doubt('bad-messages', 'a tool has no function')
-      return this.json(tool)
+  #addToolCalls(message: Fields, result: Record<string, unknown>): Unrenderable | undefined {
+    if (!Array.isArray(message.tool_calls)) return undefined
+    if (message.tool_calls.length === 0 && !this.#rules.emptyToolCalls) return undefined
+    const calls: Fields[] = []
+    for (const each of message.tool_calls as readonly unknown[]) {
+      const variable = toolCallVariable(each, this.#rules, this.#options.isChecked)
+      if (variable instanceof Unrenderable) return variable
+      this.doubt ??= variable.doubt
+      calls.push(variable.call)
     }
-    const { name, description, parameters, strict, ...others } = tool.function
-    const { type, function: _function, ...extra } = tool
-    if (Object.keys(others).length > 0 || Object.keys(extra).length > 0) {
-      this.doubt = doubt('tool-fields', 'a tool has fields that engines treat differently')
-    }
-    return {
-      type: type ?? 'function',
-      function: {
-        name,
-        description: description ?? null,
-        parameters: this.json(parameters ?? null),
-        ...(strict === undefined || strict === null ? {} : { strict }),
-      },
-    }
+    result.tool_calls = calls
+    return undefined
   }
 
-  /** A parsed value as a template must get it. What parsing has lost makes a doubt. */
-  json(value: unknown): unknown {
-    if (typeof value === 'number') {
-      if (Number.isInteger(value)) {
-        this.doubt = doubt(
-          'whole-numbers',
-          'a whole number may have been written with a decimal point',
-        )
-      }
-      return wrapNumber(value)
-    }
-    if (Array.isArray(value)) return value.map((item) => this.json(item))
-    if (!isFields(value)) return value
-    const result: Record<string, unknown> = {}
-    for (const [key, item] of Object.entries(value)) define(result, key, this.json(item))
-    this.#checkOrder(Object.keys(result))
-    return result
-  }
-
-  #content(content: unknown): string | readonly Fields[] | Unrenderable {
-    const texts: string[] = []
-    if (typeof content === 'string') texts.push(content)
-    else if (Array.isArray(content)) {
-      for (const part of content as readonly unknown[]) {
-        const text = typeof part === 'string' ? part : isFields(part) ? partText(part) : undefined
-        if (text === undefined) {
-          return new Unrenderable('media', 'a message has a part that is not text')
-        }
-        texts.push(text)
-      }
-    } else if (content !== null && content !== undefined) {
-      return new Unrenderable('bad-messages', 'the content of a message is neither text nor parts')
-    }
-    if (this.#format === 'string') return texts.join('\n')
-    return texts.map((text) => ({ type: 'text', text }))
-  }
-
-  #toolCall(call: unknown): unknown {
-    if (!isFields(call) || !isFields(call.function)) {
-      this.doubt = doubt('bad-messages', 'a tool call has no function')
-      return this.json(call)
-    }
-    const { arguments: text, ...rest } = call.function
-    return { ...call, function: { ...rest, arguments: this.#arguments(text) } }
-  }
-
-  /** The engine parses the arguments, which come as JSON text, and the template prints them again. */
-  #arguments(text: unknown): unknown {
-    if (text === '' || text === null || text === undefined) return {}
-    if (typeof text !== 'string') return this.json(text)
-    try {
-      const value = parsePythonJson(text)
-      this.#checkDeepOrder(value)
-      return value
-    } catch {
-      this.doubt = doubt('bad-messages', 'the arguments of a tool call are not JSON')
-      return text
-    }
-  }
-
-  #checkDeepOrder(value: unknown): void {
-    if (Array.isArray(value)) for (const item of value) this.#checkDeepOrder(item)
-    else if (isFields(value)) {
-      this.#checkOrder(Object.keys(value))
-      for (const item of Object.values(value)) this.#checkDeepOrder(item)
-    }
-  }
-
-  /** JavaScript moves keys that are whole numbers to the front. */
-  #checkOrder(keys: readonly string[]): void {
-    if (keys.length > 1 && /^\d+$/.test(keys[0]!)) {
-      this.doubt = doubt('key-order', 'an object has keys that are numbers, whose order is lost')
-    }
+  #addReasoning(message: Fields, result: Record<string, unknown>): void {
+    const reasoning = reasoningOf(message, this.#rules, this.#options.isChecked)
+    if (isAbsent(reasoning)) return
+    result.reasoning = reasoning
+    result.reasoning_content = reasoning
   }
 }
 
-function partText(part: Fields): string | undefined {
-  switch (part.type) {
-    case undefined:
-    case 'text':
-    case 'input_text':
-    case 'output_text':
-      return typeof part.text === 'string' ? part.text : undefined
-    case 'refusal':
-      return typeof part.refusal === 'string' ? part.refusal : undefined
-    default:
+function reasoningOf(message: Fields, rules: EngineRules, isChecked: boolean): unknown {
+  const { reasoning, reasoning_content: older } = message
+  switch (rules.reasoning) {
+    case 'dropped':
       return undefined
+    case 'either':
+      return reasoning || older
+    case 'reasoning':
+      return reasoning
+    case 'renamed':
+      return isChecked ? (reasoning ?? older) : reasoning
   }
 }
 
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** Sets a key whatever its name: `__proto__` would be lost by assignment. */
-function define(target: Record<string, unknown>, key: string, value: unknown): void {
-  Object.defineProperty(target, key, {
-    value,
-    enumerable: true,
-    configurable: true,
-    writable: true,
-  })
+/** Parts of a tool's result become one text in engines that know that most templates want it so. */
+function joinToolParts(content: string | readonly Fields[], rules: EngineRules): unknown {
+  if (typeof content === 'string' || rules.toolParts === 'never-joined') return content
+  const texts = content.filter(({ type }) => type === 'text')
+  if (rules.toolParts === 'joined-if-all-text' && texts.length < content.length) return content
+  return texts.map(({ text }) => text).join('\n')
 }

@@ -1,57 +1,60 @@
-/**
- * Numbers as Python prints them. Templates print JSON through Python's `json.dumps`, where 1.0 stays `1.0`, 1e3 becomes
- * `1000.0` and integers are exact at any length. A number that JavaScript would print otherwise is carried through the
- * template as a string between two noncharacters and unwrapped in the rendered text.
- */
-const OPEN = '\uFDD0'
-const CLOSE = '\uFDD1'
-const WRAPPED = new RegExp(`"${OPEN}([^${CLOSE}"]*)${CLOSE}"|${OPEN}([^${CLOSE}]*)${CLOSE}`, 'g')
+import { randomBytes } from 'node:crypto'
+import { PyFloat } from '../jinja/values.ts'
 
-const STRING_OR_NUMBER = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+/** What marks numbers and keys between the two passes; no client can know it. */
+const MARK = `\uFDD0${randomBytes(8).toString('hex')}:`
+
+const STRING_OR_NUMBER = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"(\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+const WHOLE_KEY = /^"\d/
 
 /**
- * Parses JSON text, keeping numbers as Python would print them again.
+ * Parses JSON text as Python's `json.loads` does: a number with a point or an exponent is a `PyFloat`, a large whole number
+ * a bigint, and an object that has keys beginning with a digit a Map, since JavaScript moves such keys to the front.
  *
  * @throws {SyntaxError} when the text is not JSON
+ * @throws {RangeError} for nesting deeper than the stack
  */
 export function parsePythonJson(text: string): unknown {
-  JSON.parse(text)
-  return JSON.parse(
-    text.replace(STRING_OR_NUMBER, (token) => {
-      if (token.startsWith('"')) return token
-      const printed = printLexeme(token)
-      return printed === String(Number(token)) ? token : JSON.stringify(OPEN + printed + CLOSE)
-    }),
+  const plain: unknown = JSON.parse(text)
+  if (!needsPythonJson(plain)) return plain
+  const marked = text.replace(STRING_OR_NUMBER, (token: string, colon?: string) => {
+    if (!token.startsWith('"')) return isPlainInteger(token) ? token : `"${MARK}${token}"`
+    return colon !== undefined && WHOLE_KEY.test(token) ? `"${MARK}${token.slice(1)}` : token
+  })
+  return JSON.parse(marked, revive)
+}
+
+/**
+ * True when a parsed value has a number, or a key that begins with a digit: then `JSON.parse` may have lost how it was
+ * written.
+ *
+ * @throws {RangeError} for nesting deeper than the stack
+ */
+function needsPythonJson(value: unknown): boolean {
+  if (typeof value === 'number') return true
+  if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return value.some(needsPythonJson)
+  return Object.entries(value).some(([key, item]) => /^\d/.test(key) || needsPythonJson(item))
+}
+
+function isPlainInteger(lexeme: string): boolean {
+  return lexeme !== '-0' && Number.isSafeInteger(Number(lexeme)) && !/[.eE]/.test(lexeme)
+}
+
+function revive(_key: string, value: unknown): unknown {
+  if (typeof value === 'string') {
+    return value.startsWith(MARK) ? numberOf(value.slice(MARK.length)) : value
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  const entries = Object.entries(value)
+  if (!entries.some(([key]) => key.startsWith(MARK))) return value
+  return new Map(
+    entries.map(([key, item]) => [key.startsWith(MARK) ? key.slice(MARK.length) : key, item]),
   )
 }
 
-/** A number that `JSON.parse` has read, in the form in which a template must be given it. */
-export function wrapNumber(value: number): number | string {
-  if (Number.isInteger(value)) return value
-  const printed = printFloat(value)
-  return printed === String(value) ? value : OPEN + printed + CLOSE
-}
-
-/** Takes the wrapping off again. */
-export function unwrapNumbers(rendered: string): string {
-  if (!rendered.includes(OPEN)) return rendered
-  return rendered.replace(WRAPPED, (_all, quoted?: string, bare?: string) => quoted ?? bare ?? '')
-}
-
-function printLexeme(lexeme: string): string {
-  if (/[.eE]/.test(lexeme)) return printFloat(Number(lexeme))
-  return lexeme === '-0' ? '0' : lexeme
-}
-
-/** Python's `repr` of a float: the shortest digits, an exponent below 1e-4 and from 1e16 on. */
-function printFloat(value: number): string {
-  if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity'
-  if (Object.is(value, -0)) return '-0.0'
-  const [digits = '', exponentText = '0'] = value.toExponential().split('e')
-  const exponent = Number(exponentText)
-  if (value === 0 || (exponent >= -4 && exponent < 16)) {
-    return Number.isInteger(value) ? `${value}.0` : String(value)
-  }
-  const sign = exponent < 0 ? '-' : '+'
-  return `${digits}e${sign}${String(Math.abs(exponent)).padStart(2, '0')}`
+function numberOf(lexeme: string): PyFloat | bigint | number {
+  if (/[.eE]/.test(lexeme)) return new PyFloat(Number(lexeme))
+  const value = Number(lexeme)
+  return Number.isSafeInteger(value) ? Math.abs(value) : BigInt(lexeme)
 }

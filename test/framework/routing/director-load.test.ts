@@ -109,15 +109,77 @@ describe('the load that the Director keeps', () => {
     assert.deepEqual(load(at), NOTHING)
   })
 
-  it('stays for a while where responses are not to be looked at', async () => {
-    const { route, load, endpoints, advance, decisions } = start({ responses: 'never' })
-    const routed = await route({ 'x-request-id': 'r1' })
-    assert.equal(routed.watchResponse, false)
-    assert.equal(decisions.find('r1')!.ended, 'not-watched')
+  describe('where responses are not looked at', () => {
+    const none = { options: { responses: 'none' } } as const
+
+    it('stays until a scrape has the request in it', async () => {
+      const { route, load, endpoints, advance, scrape, decisions } = start(none)
+      const sum = () => endpoints().map((each) => load(each)[0])
+      const routed = await route({ 'x-request-id': 'r1' })
+      assert.equal(routed.watchResponse, false)
+      assert.equal(decisions.find('r1')!.ended, 'not-watched')
+      await route()
+      assert.deepEqual(sum(), [1, 1])
+      advance(50)
+      scrape()
+      await route()
+      assert.deepEqual(sum().sort(), [1, 2], 'a scrape that was under way has not seen it')
+      advance(60)
+      scrape()
+      await route()
+      assert.deepEqual(sum().sort(), [1, 1], 'the scrape has the first two in it')
+      advance(200)
+      scrape()
+      const last = await route()
+      assert.deepEqual(sum().sort(), [0, 1])
+      last.end('completed')
+      assert.deepEqual(sum().sort(), [0, 1], 'it has ended before')
+    })
+
+    it('stays for 10 s where no scrape comes', async () => {
+      const { route, load, endpoints, advance } = start(none)
+      const sum = () => endpoints().map((each) => load(each)[0])
+      await route()
+      advance(9_999)
+      await route()
+      assert.deepEqual(sum(), [1, 1])
+      advance(1)
+      await route()
+      assert.deepEqual(sum(), [1, 1], 'the first has gone, the third has come')
+    })
+
+    it('says so where plugins want to be told of them, until a configuration says otherwise', async () => {
+      const { director, notices, generation } = start({ requests: { responses: { sampled: 3 } } })
+      const keys = () => notices.list().map(({ key }) => key)
+      assert.deepEqual(keys(), ['responses-unseen'])
+      assert.match(notices.list()[0]!.text, /^responses are sampled=3, though plugins want/)
+      void director.swap({ ...generation(2), requests: {} })
+      assert.deepEqual(keys(), [])
+    })
+
+    it('is taken off by the response of one in N where they are sampled', async () => {
+      const { route, load, endpoints } = start({ requests: { responses: { sampled: 3 } } })
+      const routed = []
+      for (let i = 0; i < 7; i++) routed.push(await route())
+      assert.deepEqual(
+        routed.map(({ watchResponse }) => watchResponse),
+        [true, false, false, true, false, false, true],
+      )
+      for (const each of routed) each.end('completed')
+      const left = endpoints().reduce((sum, each) => sum + load(each)[0]!, 0)
+      assert.equal(left, 4)
+    })
+  })
+
+  it('fades too where the gateway shows nothing of a response that is looked at', async () => {
+    const { route, load, endpoints, advance, scrape } = start()
     const sum = () => endpoints().map((each) => load(each)[0])
-    await route()
-    assert.deepEqual(sum(), [1, 1])
-    advance(10_000)
+    const routed = await route()
+    assert.equal(routed.watchResponse, true)
+    routed.end('not-watched')
+    assert.deepEqual(sum().sort(), [0, 1])
+    advance(200)
+    scrape()
     await route()
     assert.deepEqual(sum().sort(), [0, 1])
   })

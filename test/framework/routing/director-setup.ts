@@ -5,12 +5,15 @@ import type { OnError } from '../../../src/framework/on-error.ts'
 import type { AnyPlugin, Usage } from '../../../src/framework/plugin.ts'
 import { seededRandom } from '../../../src/framework/random.ts'
 import { DecisionLog } from '../../../src/framework/routing/decision.ts'
+import type { DirectorOptions } from '../../../src/framework/routing/director.ts'
 import { Director } from '../../../src/framework/routing/director.ts'
 import { InFlightLedger } from '../../../src/framework/routing/in-flight.ts'
 import { RequestLog, type RequestLogMode } from '../../../src/framework/routing/request-log.ts'
+import type { RequestPolicy } from '../../../src/framework/routing/request-policy.ts'
 import {
   type EndpointListener,
   IN_FLIGHT,
+  type IncomingRequest,
   LOGGER,
   METRICS,
   NOTICES,
@@ -34,7 +37,10 @@ export interface Setup {
   readonly requestTimeoutMs?: number
   readonly serves?: (model: string) => boolean | Promise<boolean>
   readonly parsed?: Partial<ParsedRequest>
-  readonly responses?: 'auto' | 'always' | 'never'
+  /** What flags say. */
+  readonly options?: Partial<DirectorOptions>
+  /** What the configuration says. */
+  readonly requests?: RequestPolicy
   /** What the engine's answers say at their end. */
   readonly usage?: Usage
   /** By plugin type. */
@@ -74,6 +80,7 @@ export function setUp(setup: Setup = {}) {
       },
     ],
     handler: 'single-profile-handler',
+    ...(setup.requests && { requests: setup.requests }),
   }
   const container = new Container()
     .provide(LOGGER, {}, () => logger)
@@ -85,11 +92,20 @@ export function setUp(setup: Setup = {}) {
     buildGeneration(id, spec, container, plugins, (plugin) => paramsOf(plugin))
   let nowMs = 0
   const decisions = new DecisionLog(10)
+  const parsed: ParsedRequest = {
+    model: 'm',
+    prompt: { kind: 'text', texts: ['hello'] },
+    stream: false,
+    cacheSalt: undefined,
+    maxOutputTokens: undefined,
+    ...setup.parsed,
+  }
   const director = new Director(
     {
       clock: { nowMs: () => nowMs, epochMs: () => nowMs },
       random: seededRandom(2),
       metrics,
+      notices,
       endpoints: {
         list: () => endpoints,
         listen(listener) {
@@ -99,16 +115,11 @@ export function setUp(setup: Setup = {}) {
       },
       models: { serves: setup.serves ?? (() => true), baseOf: () => undefined, isBase: () => true },
       openAi: {
-        parse: () => ({
-          model: 'm',
-          prompt: { kind: 'text', texts: ['hello'] },
-          stream: false,
-          cacheSalt: undefined,
-          maxOutputTokens: undefined,
-          ...setup.parsed,
-        }),
+        parse: () => parsed,
+        parsePart: () => ({ ...parsed, isCut: true }),
         addModel: (_body, model) => [Buffer.from(`${model} added`)],
         rewriteModel: (_body, model) => [Buffer.from(`rewritten to ${model}`)],
+        setSalt: (_body, salt, before) => [Buffer.from(`salt ${salt} for ${before}`)],
         usageScanner: () => ({ push() {}, usage: () => setup.usage }),
       },
       inFlight,
@@ -117,12 +128,16 @@ export function setUp(setup: Setup = {}) {
       observers: [],
       refused() {},
     },
-    { requestTimeoutMs: setup.requestTimeoutMs ?? 60_000, responses: setup.responses ?? 'auto' },
+    { requestTimeoutMs: setup.requestTimeoutMs ?? 60_000, ...setup.options },
     generation(1),
   )
-  const route = (headers: Record<string, string> = {}, subset?: readonly string[]) =>
+  const route = (
+    headers: Record<string, string> = {},
+    subset?: readonly string[],
+    more: Partial<IncomingRequest> = {},
+  ) =>
     director.route(
-      { headers: new Map(Object.entries(headers)), body: [Buffer.from('{}')], subset },
+      { headers: new Map(Object.entries(headers)), body: [Buffer.from('{}')], subset, ...more },
       never,
     )
   return {
@@ -137,6 +152,13 @@ export function setUp(setup: Setup = {}) {
     remove(gone: Endpoint) {
       endpoints = endpoints.filter((each) => each !== gone)
       for (const listener of [...listeners]) listener.removed?.(gone)
+    },
+    /** Lets every endpoint be scraped now. */
+    scrape() {
+      endpoints = endpoints.map((each) => {
+        const { name, address, port, slot, rank } = each
+        return endpoint({ name, address, port, slot, rank, metrics: { scrapedAtMs: nowMs } })
+      })
     },
     advance(ms: number) {
       nowMs += ms

@@ -177,23 +177,99 @@ describe('InFlightLedger', () => {
 })
 
 describe('UnseenLoads', () => {
-  it('keeps load for a while after its release, the queued part for less', () => {
-    let nowMs = 0
-    const ledger = new InFlightLedger()
-    const unseen = new UnseenLoads({ nowMs: () => nowMs, epochMs: () => 0 })
+  const load = { promptTokens: 100, cachedTokens: 0, answerTokens: 20 }
+  let nowMs: number
+  let ledger: InFlightLedger
+  let unseen: UnseenLoads
+  beforeEach(() => {
+    nowMs = 0
+    ledger = new InFlightLedger()
+    unseen = new UnseenLoads({ nowMs: () => nowMs, epochMs: () => 0 })
+  })
+  const pick = (each: Endpoint) => unseen.add(each, ledger.reserve(each, load), nowMs)
+  const counts = (each: Endpoint) => [ledger.requests(each), ledger.queuedTokens(each)]
+
+  it('keeps load without scrapes for a while, the queued part for less', () => {
     const each = endpoint()
-    const load = { promptTokens: 100, cachedTokens: 0, answerTokens: 20 }
     for (let i = 0; i < 3; i++) {
-      unseen.hold(ledger.reserve(each, load)).release()
+      pick(each)
       nowMs += 600
-      unseen.expire()
+      unseen.expire([each])
     }
-    assert.deepEqual([ledger.requests(each), ledger.queuedTokens(each)], [3, 100])
+    assert.deepEqual(counts(each), [3, 100])
     nowMs = 10_000
-    unseen.expire()
-    assert.deepEqual([ledger.requests(each), ledger.queuedTokens(each)], [2, 0])
+    unseen.expire([each])
+    assert.deepEqual(counts(each), [2, 0])
     nowMs = 11_200
-    unseen.expire()
-    assert.deepEqual([ledger.requests(each), ledger.contextTokens(each)], [0, 0])
+    unseen.expire([each])
+    assert.deepEqual(counts(each), [0, 0])
+    assert.equal(ledger.contextTokens(each), 0)
+  })
+
+  it('lets go what a scrape has in it, of that endpoint alone', () => {
+    const scraped = (slot: number, scrapedAtMs: number) =>
+      endpoint({ slot, metrics: { scrapedAtMs } })
+    const [a, b] = [scraped(1, 0), scraped(2, 0)]
+    for (nowMs = 0; nowMs < 500; nowMs += 100) for (const each of [a, b]) pick(each)
+    unseen.expire([scraped(1, 300), scraped(2, 0)])
+    assert.deepEqual(
+      [counts(a), counts(b)],
+      [
+        [2, 200],
+        [5, 500],
+      ],
+    )
+    nowMs = 2000
+    unseen.expire([scraped(1, 300), scraped(2, 0)])
+    assert.deepEqual(
+      [counts(a), counts(b)],
+      [
+        [2, 0],
+        [5, 0],
+      ],
+    )
+    unseen.expire([scraped(1, 2000), scraped(2, 2000)])
+    assert.deepEqual(
+      [counts(a), counts(b)],
+      [
+        [0, 0],
+        [0, 0],
+      ],
+    )
+  })
+
+  it('forgets an endpoint that is gone', () => {
+    const [a, b] = [endpoint({ slot: 1 }), endpoint({ slot: 2 })]
+    pick(a)
+    pick(b)
+    ledger.forget(a)
+    unseen.forget(a)
+    nowMs = 10_000
+    unseen.expire([a, b])
+    assert.deepEqual(
+      [counts(a), counts(b)],
+      [
+        [0, 0],
+        [0, 0],
+      ],
+    )
+  })
+
+  it('returns to zero after any interleaving of picks, scrapes and time', () => {
+    const random = seededRandom(7)
+    const last = [0, 0, 0]
+    const now = () => last.map((scrapedAtMs, slot) => endpoint({ slot, metrics: { scrapedAtMs } }))
+    for (let i = 0; i < 10_000; i++) {
+      const slot = Math.floor(random.next() * 3)
+      const what = random.next()
+      if (what < 0.5) pick(now()[slot]!)
+      else if (what < 0.8) nowMs += Math.floor(random.next() * 300)
+      else if (what < 0.9) last[slot] = nowMs
+      else unseen.expire(now())
+    }
+    assert.ok(now().some((each) => ledger.requests(each) > 0))
+    nowMs += 10_000
+    unseen.expire(now())
+    for (const each of now()) assert.deepEqual(counts(each), [0, 0])
   })
 })

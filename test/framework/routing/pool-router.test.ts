@@ -4,8 +4,11 @@ import type { GatewayCall, Routed } from '../../../src/framework/services.ts'
 
 const never = new AbortController().signal
 
-function pool(name: string, pickerService?: string): RoutedPool {
-  const router = { route: () => Promise.resolve({ destination: name } as Routed) }
+function pool(name: string, pickerService?: string, watches = true): RoutedPool {
+  const router = {
+    route: () => Promise.resolve({ destination: name } as Routed),
+    mayWatchResponse: () => watches,
+  }
   return { name, pickerService, router }
 }
 async function destination(pools: readonly RoutedPool[], call: GatewayCall | undefined) {
@@ -48,6 +51,17 @@ describe('PoolRouter', () => {
       })
     })
   }
+
+  it('knows that no response is looked at where the pool that is meant looks at none', () => {
+    const two = [pool('default/qwen', undefined, false), pool('default/llama')]
+    const may = (pools: readonly RoutedPool[], authority: string) =>
+      new PoolRouter(() => pools).mayWatchResponse({ authority, pool: undefined })
+    assert.equal(may(two, 'qwen-epp'), false)
+    assert.equal(may(two, 'llama-epp'), true)
+    assert.equal(may(two, 'nobody'), true)
+    assert.equal(may(two.slice(0, 1), 'nobody'), false)
+    assert.equal(may([], 'nobody'), true)
+  })
 
   it('has no pool to give while none is known', async () => {
     await assert.rejects(destination([], undefined), { code: 'POOL_EMPTY' })

@@ -40,7 +40,7 @@ export class BlockTable {
   /** The events of one message: up to three changes of the table, which it has then. */
   change(): KvEvent[] {
     if (this.#random() < this.#clears) {
-      for (const blocks of this.#chains.values()) blocks.clear()
+      this.clear()
       return [{ type: 'AllBlocksCleared' }]
     }
     return Array.from({ length: 1 + this.#below(3) }, () => {
@@ -63,6 +63,10 @@ export class BlockTable {
       blocks.delete(gone)
       return { type: 'BlockRemoved', blockHashes: [hashOf(chain, gone)] }
     })
+  }
+
+  clear(): void {
+    for (const blocks of this.#chains.values()) blocks.clear()
   }
 
   get size(): number {

@@ -3,6 +3,7 @@ import type { Endpoint } from '../../../src/framework/endpoint.ts'
 import type { RequestInput } from '../../../src/framework/testing.ts'
 import { request } from '../../../src/framework/testing.ts'
 import { createEngineBlockHasher } from '../../../src/kvcache/hashing/engine-hash.ts'
+import type { KvCacheOptions } from '../../../src/kvcache/kv-cache.ts'
 import { CLEARED, hashOf, message, removed, stored, tokensOf } from '../events.ts'
 import { createKvCache, models } from '../fakes.ts'
 
@@ -11,8 +12,8 @@ const TOPIC = 'kv@10.0.0.1@base'
 const UNEXPANDED = `kv@$${'{POD_IP}'}@base`
 const BOUND = { kind: 'bound' } as const
 
-function setup(known = models(['base'])) {
-  const kv = createKvCache(known)
+function setup(known = models(['base']), limits?: KvCacheOptions['limits']) {
+  const kv = createKvCache(known, undefined, limits)
   const send = (
     sequence: number,
     events: readonly unknown[],
@@ -47,6 +48,38 @@ describe('EventIntake', () => {
     assert.equal(held(endpoint), 2)
     const { admissions, evictions, lookups, hits, latency_count } = cache.beat()
     assert.deepEqual([admissions, evictions, lookups, hits, latency_count], [7, 2, 2, 2, 2])
+  })
+
+  it('drops a message of too many bytes, and sees the gap that it leaves', () => {
+    const limits = { maxEventBytes: 2000, maxEventsPerSecond: 100 }
+    const { endpoints, send, held, results, cache } = setup(undefined, limits)
+    const endpoint = endpoints.add()
+    assert.equal(send(0, [stored()]), 'applied')
+    assert.equal(send(1, [stored({ from: 4, blocks: 100 })]), 'too_large')
+    assert.equal(results('too_large'), 1)
+    assert.equal(held(endpoint), 4)
+    assert.equal(send(2, [removed('a', [3])]), 'applied')
+    assert.equal(held(endpoint), 0, 'what it holds is not known any more')
+    assert.equal(cache.status()[0]?.coverage, 'gap')
+  })
+
+  it('drops the messages of a publisher that sends too many, and forgets what it held', () => {
+    const limits = { maxEventBytes: 1e6, maxEventsPerSecond: 3 }
+    const { endpoints, send, held, results, cache, clock } = setup(undefined, limits)
+    const flooding = endpoints.add()
+    const other = endpoints.add({ address: '10.0.0.2' })
+    assert.equal(send(0, [stored()]), 'applied')
+    assert.equal(held(flooding), 4)
+    const told = [1, 2, 3, 4, 5].map((n) => send(n, [stored({ chain: 'b', from: 0 })]))
+    assert.deepEqual(told, ['applied', 'applied', 'too_many', 'too_many', 'too_many'])
+    assert.equal(results('too_many'), 3)
+    assert.equal(held(flooding), 0)
+    assert.equal(cache.status()[0]?.coverage, 'gap')
+    assert.equal(send(0, [stored()], { topic: 'kv@10.0.0.2@base' }), 'applied')
+    assert.equal(held(other), 4, 'another publisher is heard as before')
+    clock.ms += 1000
+    assert.equal(send(6, [stored()]), 'applied')
+    assert.equal(held(flooding), 4)
   })
 
   it('counts references: a block stored twice survives one removal', () => {
@@ -246,12 +279,105 @@ describe('EventIntake', () => {
     })
 
     it('keeps two publishers of one cache apart, and says that there are two', () => {
-      const { endpoints, send, held, notices } = setup()
+      const { endpoints, send, held, notices } = setup(models(['base', 'other']))
       const endpoint = endpoints.add()
       send(0, [stored()])
       send(0, [stored({ chain: 'b' }), CLEARED], { topic: 'kv@10.0.0.1@other' })
       assert.equal(held(endpoint), 4)
       assert.match(notices.get('kv-publishers:10.0.0.1:8000:0')!, /has 2 publishers/)
+    })
+
+    it('drops events of a model that is not served at the address, whoever came first', () => {
+      for (const order of ['base first', 'other first']) {
+        const { endpoints, send, held, notices, results, cache } = setup()
+        const endpoint = endpoints.add()
+        const other = () => send(0, [stored({ chain: 'b' })], { topic: 'kv@10.0.0.1@other' })
+        if (order === 'other first') assert.equal(other(), 'applied')
+        send(0, [stored()])
+        assert.equal(other(), 'other_model')
+        assert.deepEqual([held(endpoint), held(endpoint, 'b')], [4, 0])
+        assert.equal(results('other_model'), 1)
+        assert.equal(cache.status()[0]!.publishers.length, 1)
+        assert.match(notices.get('kv-model:10.0.0.1:8000')!, /the model "other" come from/)
+      }
+    })
+
+    it('keeps ranks apart that share one address and port', () => {
+      const { endpoints, send, held } = setup()
+      const [first, second] = [0, 1].map((rank) => endpoints.add({ rank })) as [Endpoint, Endpoint]
+      const topic = 'kv@10.0.0.1:8000@base'
+      send(0, [stored()], { topic, rank: 1 })
+      send(0, [stored({ chain: 'b', blocks: 2 })], { topic, rank: 0 })
+      assert.deepEqual([held(first), held(second)], [0, 4])
+      assert.deepEqual([held(first, 'b'), held(second, 'b')], [2, 0])
+    })
+
+    describe('of two engines', () => {
+      /** Two streams, each alone in order. */
+      const cases: [string, (i: number) => { sequence: number; timestamp: number }[]][] = [
+        [
+          'far apart',
+          (i) => [
+            { sequence: 1000 + i, timestamp: 50 + i },
+            { sequence: 5 + i, timestamp: 50.5 + i },
+          ],
+        ],
+        [
+          'with the same numbers',
+          (i) => [
+            { sequence: i, timestamp: 50 + i },
+            { sequence: i, timestamp: 50.5 + i },
+          ],
+        ],
+        [
+          'whose clocks differ by an hour',
+          (i) => [
+            { sequence: 70 + i, timestamp: 3650 + i },
+            { sequence: i, timestamp: 50 + i },
+          ],
+        ],
+      ]
+      for (const [name, messages] of cases) {
+        it(`believes neither, says so, and goes on when one has gone: ${name}`, () => {
+          const { endpoints, send, held, notices, clock, cache, results } = setup()
+          const endpoint = endpoints.add()
+          for (let i = 0; i < 8; i++) {
+            for (const { sequence, timestamp } of messages(i)) {
+              send(sequence, [stored({ chain: String.fromCharCode(97 + i) })], { timestamp })
+            }
+          }
+          assert.match(notices.list()[0]!.text, /two engines send KV events under the topic/)
+          for (let i = 0; i < 8; i++) assert.equal(held(endpoint, String.fromCharCode(97 + i)), 0)
+          assert.ok(results('shared_topic') >= 6, `${results('shared_topic')} dropped`)
+          for (let i = 8; i < 12; i++) {
+            clock.ms += 20_000
+            const { sequence, timestamp } = messages(i)[0]!
+            send(sequence, [stored({ chain: 'z' })], { timestamp })
+          }
+          assert.equal(held(endpoint, 'z'), 4)
+          assert.equal(cache.status()[0]!.coverage, 'late')
+        })
+      }
+
+      it('is not what a restart, a gap or a second connection looks like', () => {
+        const { endpoints, send, results, notices } = setup()
+        endpoints.add()
+        for (let i = 0; i < 40; i++) send(i, [stored()])
+        for (let i = 0; i < 60; i++) send(i, [stored()], { timestamp: 1000 + i })
+        for (const sequence of [70, 80, 90]) send(sequence, [], { timestamp: 1000 + sequence })
+        for (let i = 91; i < 110; i++) {
+          send(i, [], { timestamp: 1000 + i })
+          if (i > 94) send(i - 4, [], { timestamp: 1000 + i - 4 })
+        }
+        assert.equal(results('shared_topic'), 0)
+        assert.doesNotMatch(
+          notices
+            .list()
+            .map(({ text }) => text)
+            .join(),
+          /two engines/,
+        )
+      })
     })
 
     it('takes only so many publishers for one endpoint', () => {
@@ -386,6 +512,121 @@ describe('EventIntake', () => {
       ]
       send(0, [plain('a', null), plain('b', ['tenant']), plain('c', null)])
       assert.deepEqual([held(endpoint), held(endpoint, 'b'), held(endpoint, 'c')], [1, 0, 1])
+    })
+
+    for (const algorithm of ['sha256_cbor_64bit', 'sha256', 'xxhash_cbor'] as const) {
+      it(`finds salted blocks of events without salts by their own ${algorithm} hash`, () => {
+        const { endpoints, send, held, cache } = setup()
+        const endpoint = endpoints.add()
+        const chainOf = (chain: string, salt: string | null) => {
+          let parent = createEngineBlockHasher(algorithm, '42').root
+          const hasher = createEngineBlockHasher(algorithm, '42')
+          return [0, 1, 2].map((at) => {
+            const extras = at === 0 && salt !== null ? [salt] : null
+            return (parent = hasher.next(parent, tokensOf(chain, at, 1, 16), extras)).published
+          })
+        }
+        const event = (chain: string, salt: string | null, from: number, to: number) => [
+          'BlockStored',
+          chainOf(chain, salt).slice(from, to),
+          from === 0 ? null : chainOf(chain, salt)[from - 1],
+          tokensOf(chain, from, to - from, 16),
+          ...[16, null],
+        ]
+        send(0, [event('a', null, 0, 3), event('b', 'red', 0, 2), event('b', 'red', 2, 3)])
+        send(1, [event('b', 'blue', 0, 1)])
+        const found = (chain: string, cacheSalt?: string) => held(endpoint, chain, { cacheSalt })
+        assert.deepEqual([found('a'), found('a', 'red'), found('a', 'blue')], [3, 0, 0])
+        assert.deepEqual([found('b'), found('b', 'red'), found('b', 'blue')], [0, 3, 1])
+        // Once a request has named the salt, its next blocks are recognized too.
+        found('c', 'red')
+        send(2, [event('c', 'red', 0, 3)])
+        assert.equal(found('c', 'red'), 3)
+        const [publisher] = cache.status()[0]!.publishers
+        assert.equal(publisher!.hashing, `aligned: ${algorithm} seed 42 block 16`)
+        assert.equal(publisher!.hashes.recognized, algorithm === 'sha256_cbor_64bit' ? 7 : 6)
+        send(3, [['BlockRemoved', chainOf('b', 'red')]])
+        assert.deepEqual([found('b', 'red'), found('b', 'blue')], [0, 1])
+      })
+    }
+
+    it('places blocks after unknown ones where the engine’s hashing is known', () => {
+      const { endpoints, send, held, metrics, skipped } = setup()
+      const endpoint = endpoints.add()
+      const hasher = createEngineBlockHasher('sha256_cbor', 'vllm-none-hash')
+      const hashes: bigint[] = []
+      let parent = hasher.root
+      for (let at = 0; at < 6; at++) {
+        parent = hasher.next(parent, tokensOf('a', at, 1, 16), null)
+        hashes.push(parent.published)
+      }
+      const first = hasher.next(hasher.root, tokensOf('k', 0, 1, 16), null).published
+      const event = (from: number, to: number) =>
+        stored({
+          ...{ from, blocks: to - from },
+          fields: { block_hashes: hashes.slice(from, to), parent_block_hash: hashes[from - 1] },
+        })
+      // Joined late: blocks 0 to 2 were stored before.
+      send(40, [event(3, 5)])
+      assert.equal(skipped('unknown_parent'), 1)
+      send(41, [stored({ chain: 'k', blocks: 1, fields: { block_hashes: [first] } }), event(3, 5)])
+      assert.equal(held(endpoint), 5)
+      assert.equal(held(endpoint, 'a', { cacheSalt: 'other' }), 0)
+      assert.equal(metrics.sum('epp_kv_blocks_anchored_total'), 2)
+      send(42, [event(5, 6)])
+      assert.equal(held(endpoint), 6)
+      send(43, [{ type: 'BlockRemoved', block_hashes: [hashes[4], hashes[5]], medium: 'GPU' }])
+      assert.equal(held(endpoint), 4)
+      send(44, [{ type: 'BlockRemoved', block_hashes: [hashes[3]], medium: 'GPU' }])
+      assert.equal(held(endpoint), 0)
+    })
+
+    it('learns a new hashing when an engine comes back with another seed', () => {
+      const { endpoints, send, held, cache } = setup()
+      const endpoint = endpoints.add()
+      const root = (seed: string, chain: string) => {
+        const hasher = createEngineBlockHasher('sha256_cbor_64bit', seed)
+        const tokens = tokensOf(chain, 0, 1, 16)
+        const hash = hasher.next(hasher.root, tokens, null).published
+        return ['BlockStored', [hash], null, tokens, 16, null]
+      }
+      const hashing = () => cache.status()[0]!.publishers[0]!.hashing
+      send(0, [root('42', 'a')])
+      send(1, [root('42', 'b')])
+      assert.equal(hashing(), 'aligned: sha256_cbor_64bit seed 42 block 16')
+      send(0, [root('0', 'a')], { timestamp: 99 })
+      assert.equal(hashing(), 'aligned: sha256_cbor_64bit seed 0 block 16')
+      assert.deepEqual(cache.hashing(), [
+        'aligned: sha256_cbor_64bit seed 0 block 16 (1: 10.0.0.1:8000)',
+      ])
+      cache.index.configure({ expected: { blockTokens: 64, hashSeed: '7' }, mediumWeights: {} })
+      assert.equal(
+        hashing(),
+        `aligned: sha256_cbor_64bit seed 0 block 16; configured: seed 7 block 64`,
+      )
+      assert.equal(held(endpoint), 1)
+      // A seed that nobody knows: what it stores is found by its tokens.
+      send(0, [root('secret', 'a')], { timestamp: 199 })
+      assert.equal(held(endpoint), 1)
+    })
+
+    it('never asks for what is a guess behind an image', () => {
+      const { cache, endpoints, send } = setup()
+      const endpoint = endpoints.add()
+      send(0, [stored({ blocks: 8 })])
+      const prompts = [Int32Array.from([...tokensOf('a', 0, 8, 16), 1])]
+      const asked = request({ model: 'base', targetModel: 'base' })
+      const matched = (exactUpTo?: number) => {
+        const guess = {
+          exact: false,
+          reason: 'an image',
+          ...(exactUpTo !== undefined && { exactUpTo }),
+        }
+        return cache.index.match(asked, { prompts: [prompts[0]!.slice()], ...guess }, [endpoint])
+      }
+      assert.equal(matched(47).blocks[0], 2)
+      assert.equal(matched(48).blocks[0], 3)
+      assert.equal(matched(48).usableBlocks[0], 8)
     })
 
     it('starts a chain where the parent is 0 and nobody knows a block 0', () => {

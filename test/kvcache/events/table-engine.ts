@@ -15,6 +15,7 @@ export class Engine {
   readonly table: BlockTable
   readonly publisher: ZmqEventPublisher
   #loading = false
+  #nudgedMs = 0
 
   private constructor(table: BlockTable, publisher: ZmqEventPublisher) {
     this.table = table
@@ -28,10 +29,11 @@ export class Engine {
       /** Share of messages that clear the whole cache. */
       readonly clears?: number
       readonly rank?: number
+      readonly highWaterMark?: number
       readonly ports?: { readonly events: number; readonly replay: number }
     } = {},
   ): Promise<Engine> {
-    const { bufferSteps, rank = 0, ports = { events: 0, replay: 0 } } = options
+    const { bufferSteps, highWaterMark, rank = 0, ports = { events: 0, replay: 0 } } = options
     const publisher = await createKvEventPublisher({
       endpoint: `tcp://*:${ports.events}`,
       wildcard: '127.0.0.1',
@@ -40,6 +42,7 @@ export class Engine {
       encoding: 'map',
       rank,
       ...(bufferSteps !== undefined && { bufferSteps }),
+      ...(highWaterMark !== undefined && { highWaterMark }),
     })
     return new Engine(new BlockTable(seed, options.clears), track(publisher))
   }
@@ -54,6 +57,13 @@ export class Engine {
   /** Sequence number of the last message. */
   get last(): number {
     return this.publisher.nextSequence - 1
+  }
+
+  /** Publishes an empty message, at most one in two milliseconds: more would push out what it remembers. */
+  nudge(): void {
+    if (performance.now() - this.#nudgedMs < 2) return
+    this.#nudgedMs = performance.now()
+    this.publisher.publish([])
   }
 
   /** Publishes messages, some in each turn of the event loop. */
@@ -96,7 +106,7 @@ export async function settled({ cache }: Setup, engine: Engine, endpoint = 0): P
       const { publishers, coverage } = cache.status()[endpoint]!
       const heard = publishers[0]?.lastSequence === engine.last
       // The last messages may be the missing ones.
-      if (!heard && coverage !== 'replaying') engine.publisher.publish([])
+      if (!heard && coverage !== 'replaying') engine.nudge()
       return heard && coverage !== 'replaying'
     },
     'all messages are applied',
@@ -105,13 +115,17 @@ export async function settled({ cache }: Setup, engine: Engine, endpoint = 0): P
 }
 
 /** Dials the engine, and waits until the picker hears it. */
-export async function dial(kv: Setup, engine: Engine): Promise<() => void> {
+export async function dial(
+  kv: Setup,
+  engine: Engine,
+  port = engine.ports.events,
+): Promise<() => void> {
   const before = kv.metrics.sum('epp_kv_event_messages_total{applied}')
   const heldBefore = kv.metrics.sum('epp_kv_event_messages_total{held}')
-  const hangUp = kv.zmq.dial(engine.ports.events, kv.endpoints, kv.cache.intake)
+  const hangUp = kv.zmq.dial(port, kv.endpoints, kv.cache.intake)
   await until(
     () => {
-      engine.publisher.publish([])
+      engine.nudge()
       return (
         kv.metrics.sum('epp_kv_event_messages_total{applied}') > before ||
         kv.metrics.sum('epp_kv_event_messages_total{held}') > heldBefore

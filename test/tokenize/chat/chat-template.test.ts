@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ChatTemplate } from '../../../src/tokenize/chat/chat-template.ts'
+import { NEWEST_RULES } from '../../../src/tokenize/chat/engine-rules.ts'
 import { renderChat } from '../../../src/tokenize/chat/render-chat.ts'
 
 describe('ChatTemplate', () => {
@@ -11,37 +12,14 @@ describe('ChatTemplate', () => {
 
   const of = (config: Record<string, unknown>): ChatTemplate => ChatTemplate.read(folder, config)!
   const text = (template: ChatTemplate, body: Record<string, unknown>): unknown =>
-    (renderChat(template, body) as { text?: string }).text
-
-  for (const [format, template] of [
-    ['string', '{% for m in messages %}{{ m.content }}{% endfor %}'],
-    [
-      'string',
-      "{% for m in messages %}{% for t in m.tool_calls %}{{ t }}{% endfor %}{{ m['content'] }}{% endfor %}",
-    ],
-    [
-      'openai',
-      '{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}',
-    ],
-    [
-      'openai',
-      "{% for m in messages %}{% for p in m['content'] %}{{ p.text }}{% endfor %}{% endfor %}",
-    ],
-    [
-      'openai',
-      '{% for m in messages %}{% set content = m.content %}{% for p in content %}{{ p.text }}{% endfor %}{% endfor %}',
-    ],
-  ] as const) {
-    it(`gives content as ${format} to ${template}`, () => {
-      assert.equal(of({ chat_template: template }).contentFormat(false), format)
-    })
-  }
+    (renderChat(template, { kind: 'chat', body }, [NEWEST_RULES]) as { text?: string }).text
 
   it('joins parts of text by line ends, or hands them on where the template wants parts', () => {
     const body = { messages: [{ role: 'user', content: [{ type: 'text', text: 'a' }, 'b'] }] }
     assert.equal(text(of({ chat_template: '{{ messages[0].content }}' }), body), 'a\nb')
     const parts = of({
-      chat_template: '{% for p in messages[0].content %}[{{ p.text }}]{% endfor %}',
+      chat_template:
+        '{% for m in messages %}{% for p in m.content %}[{{ p.text }}]{% endfor %}{% endfor %}',
     })
     assert.equal(text(parts, body), '[a][b]')
     assert.equal(text(parts, { messages: [{ role: 'user', content: 'c' }] }), '[c]')
@@ -71,7 +49,8 @@ describe('ChatTemplate', () => {
 
   it('is not sure of a template that writes the date', () => {
     const template = of({ chat_template: "{{ strftime_now('%Y') }}" })
-    const chat = renderChat(template, { messages: [{ role: 'user', content: 'x' }] })
+    const body = { messages: [{ role: 'user', content: 'x' }] }
+    const chat = renderChat(template, { kind: 'chat', body }, [NEWEST_RULES])
     assert.ok('doubt' in chat)
     assert.equal(chat.doubt?.code, 'template-date')
   })

@@ -1,0 +1,38 @@
+import { SchedulerError } from '../framework/errors.ts'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
+import type { ParsedRequest } from '../framework/services.ts'
+import { closeJson } from './close-json.ts'
+import type { JsonLimits } from './json-bounds.ts'
+import { parseRequest } from './parse-request.ts'
+
+const NOTHING: ParsedRequest = {
+  model: '',
+  prompt: undefined,
+  stream: false,
+  cacheSalt: undefined,
+  maxOutputTokens: undefined,
+}
+
+/**
+ * Reads what the beginning of a request's body says, its last string or list cut where the bytes end.
+ *
+ * @returns `isCut` false where it is a whole body after all
+ * @throws {SchedulerError} BAD_REQUEST as `parseRequest`, for a whole body
+ */
+export function parsePart(
+  path: string,
+  body: readonly Uint8Array[],
+  limits: JsonLimits = DEFAULT_LIMITS,
+): ParsedRequest & { readonly isCut: boolean } {
+  const closed = closeJson(Buffer.concat(body))
+  if (closed === undefined) return { ...parseRequest(path, body, limits), isCut: false }
+  // Where the cut leaves no prompt that could be read, what stands beside it may still be.
+  for (const api of [path, '/']) {
+    try {
+      return { ...parseRequest(api, [closed], limits), isCut: true }
+    } catch (error) {
+      if (!(error instanceof SchedulerError)) throw error
+    }
+  }
+  return { ...NOTHING, isCut: true }
+}
