@@ -3,21 +3,12 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { SchedulerError } from '../framework/errors.ts'
-import type { EngineHashAlgorithm } from '../framework/services.ts'
 import { positive } from './flag-values.ts'
-import type { Tokenized } from './tokenize-body.ts'
+import type { BodyTokenizerOptions, Tokenized } from './tokenize-body.ts'
 
-interface TokenizeFlags {
+interface TokenizeFlags extends BodyTokenizerOptions {
   readonly jsonl?: boolean
   readonly json?: boolean
-  readonly tokenizersDir: string
-  readonly engineVersion?: string
-  readonly blockSize: number
-  readonly hashAlgorithm: EngineHashAlgorithm
-  readonly hashSeed: string
-  readonly model?: string
-  readonly api: string
-  readonly trustRequestChatTemplate?: boolean
 }
 
 /** The largest body that is read, as `--max-body-mib` of the picker has it. */

@@ -1,5 +1,5 @@
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
+import { CLOSE_BRACE, OPEN_BRACE } from './json-bytes.ts'
+
 const WHITESPACE: readonly number[] = [0x20, 0x09, 0x0a, 0x0d]
 
 /** The JSON object with `"model"` as its last key, as `addString` does. */

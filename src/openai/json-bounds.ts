@@ -1,10 +1,5 @@
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
-
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const COMMA = 0x2c
-const OPEN_BRACKET = 0x5b
-const OPEN_BRACE = 0x7b
+import { BACKSLASH, COMMA, OPEN_BRACE, OPEN_BRACKET, QUOTE } from './json-bytes.ts'
 
 /** How much a body may hold, whatever its bytes. */
 export type JsonLimits = Pick<Limits, 'maxJsonContainers' | 'maxJsonValues'>

@@ -1,12 +1,8 @@
 import type { Usage } from '../framework/plugin.ts'
 import type { UsageScanner } from '../framework/services.ts'
+import { BACKSLASH, CLOSE_BRACE, COLON, OPEN_BRACE, QUOTE } from './json-bytes.ts'
 
 const KEY = Buffer.from('"usage"')
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const COLON = 0x3a
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
 
 /** A usage object larger than this is none; real ones have a few hundred bytes. */
 const MAX_OBJECT_BYTES = 8 * 1024
