@@ -159,10 +159,10 @@ export class PluginProbe {
     return this.#errorOf(cause)
   }
 
-  /** A call that was not timed here took this many milliseconds. */
-  spent(ms: number): void {
+  /** A call that was not timed here took this many milliseconds; `isOver` as in `TimeBudget.spent`. */
+  spent(ms: number, isOver?: boolean): void {
     this.#seconds.observe(ms / 1000)
-    this.#budget?.spent(ms)
+    this.#budget?.spent(ms, isOver)
   }
 
   #errorOf(cause: unknown): SchedulerError {

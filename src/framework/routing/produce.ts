@@ -23,25 +23,29 @@ export async function produceAll(
   for (const producer of producers) {
     const { probe, key } = producer
     const startMs = performance.now()
+    let isOver: true | undefined
     try {
-      const value = produce(producer, request, endpoints, signal)
+      const value = produce(producer, request, endpoints, signal, () => {
+        isOver = true
+      })
       request.attributes.set(key, value instanceof Promise ? await value : value)
     } catch (cause) {
       const error = probe.failed(cause)
       if (isRefusal(error)) throw error
       failed(error)
     } finally {
-      probe.spent(performance.now() - startMs)
+      probe.spent(performance.now() - startMs, isOver)
     }
   }
 }
 
-/** The value; a promise of it rejects when the producer's time is over, and its signal fires. */
+/** The value; when the producer's time is over, `over` is called, a promise of it rejects, and its signal fires. */
 function produce(
   { name, plugin, probe }: ConfiguredProducer,
   request: InferenceRequest,
   endpoints: readonly Endpoint[],
   signal: AbortSignal,
+  over: () => void,
 ): unknown {
   const { timeBudgetMs } = probe
   if (timeBudgetMs === undefined) return plugin.produce(request, endpoints, signal)
@@ -51,6 +55,7 @@ function produce(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => {
+        over()
         const text = `producer "${name}" took longer than its timeBudgetMs of ${timeBudgetMs}`
         const error = new SchedulerError('PLUGIN_FAILED', text)
         reject(error)
