@@ -10,6 +10,7 @@ import type { RoutedPool } from '../framework/routing/pool-router.ts'
 import type { Logger } from '../framework/services.ts'
 import type { MetricsScope, PrometheusMetrics } from '../telemetry/metrics.ts'
 import { noticesOf } from '../telemetry/notices.ts'
+import { AllEndpoints } from './all-endpoints.ts'
 import { type ConfigText, messageOf, Pool, type PoolOptions, type PoolServices } from './pool.ts'
 
 /** What all pools share; each gets metrics and notices of its own from it. */
@@ -41,6 +42,8 @@ export class Pools implements PoolHost {
   /** By `namespace/name`, or the empty string. */
   readonly #served = new Map<string, Served>()
   readonly #closing = new Set<Promise<void>>()
+  /** Of all pools. */
+  readonly endpoints = new AllEndpoints()
   #base: BaseConfig
 
   constructor(services: PoolsServices, options: Omit<PoolOptions, 'name'>, base: BaseConfig) {
@@ -84,6 +87,7 @@ export class Pools implements PoolHost {
       notices: own.notices,
     })
     this.#served.set(name ?? '', { pool, metrics, configuring })
+    this.endpoints.add(pool.endpoints)
     return pool
   }
 
@@ -146,6 +150,7 @@ export class Pools implements PoolHost {
     configuring.stop()
     // Requests under way end as those of endpoints that are gone.
     pool.endpoints.replace('kubernetes', [])
+    this.endpoints.remove(pool.endpoints)
     await pool.close()
     metrics[Symbol.dispose]()
     for (const { key } of this.#services.notices.list()) {

@@ -1,9 +1,10 @@
 import { SchedulerError } from '../framework/errors.ts'
 import type { EndReason } from '../framework/plugin.ts'
+import { answerCode } from '../framework/routing/error-answer.ts'
+import { bodyTooLarge, HeldBody } from '../framework/routing/held-body.ts'
 import type { GatewayCall, IncomingRequest, Routed } from '../framework/services.ts'
-import { answerCode, errorAnswer } from './answers.ts'
+import { immediateErrorAnswer } from './answers.ts'
 import type { Exchanges } from './exchanges.ts'
-import { bodyTooLarge, HeldBody } from './held-body.ts'
 import { BODY_MODE, MESSAGE, ProcessingRequest } from './processing-request.ts'
 import {
   ANSWER,
@@ -468,7 +469,7 @@ export class Exchange {
         stack: error instanceof Error ? error.stack : undefined,
       })
     }
-    this.#stream.send(errorAnswer(error))
+    this.#stream.send(immediateErrorAnswer(error))
     this.#close()
     this.#stream.end()
   }

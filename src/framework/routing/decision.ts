@@ -39,6 +39,15 @@ export interface ProfileTrace {
   readonly metricsAgeMs: Float64Array
 }
 
+/** Blocks of a prompt that endpoints held, as a prefix scorer found; -1 where it was not asked. */
+export interface DecisionMatch {
+  readonly blocks: Int32Array
+  /** Each block counted by its medium's weight. */
+  readonly weighted: Float64Array
+  /** Tokens per block on that endpoint. */
+  readonly blockTokens: Int32Array
+}
+
 /** The whole reason for one pick, and what became of it. */
 export interface Decision {
   readonly requestId: string
@@ -64,7 +73,14 @@ export interface Decision {
   /** `host:port`, the target first. */
   readonly endpoints: readonly string[]
   /** Prompt tokens, and whether they are the engine's own ids; undefined without token data. */
-  readonly promptTokens: { readonly count: number; readonly exact: boolean } | undefined
+  readonly promptTokens:
+    | {
+        readonly count: number
+        readonly exact: boolean
+        /** Why they are not exact. */
+        readonly reason?: string
+      }
+    | undefined
   /** Prompt tokens expected in the target's prefix cache; undefined when no prefix scorer ran. */
   readonly predictedCachedTokens: number | undefined
   /** Which index the prediction came from; undefined when no prefix scorer ran. */
@@ -73,8 +89,12 @@ export interface Decision {
         readonly tracked: number
         readonly endpoints: number
         readonly source: 'tracked' | 'routed'
+        /** Endpoints whose events have proved wrong, so that they are not believed; absent without any. */
+        readonly distrusted?: number
       }
     | undefined
+  /** What the primary profile's endpoints held of the prompt, in the order of its `endpoints`; undefined when no prefix scorer ran. */
+  readonly match: DecisionMatch | undefined
   /** What the decision had to do without, in words; undefined when nothing was missing. */
   readonly remark: string | undefined
   /** Time from the complete request to the pick, in microseconds, by phase. */

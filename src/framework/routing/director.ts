@@ -1,47 +1,41 @@
-import { PROMPT_TOKENS } from '../attributes.ts'
 import type { Generation } from '../build.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
 import type { Observer } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
-import {
-  type Clock,
-  type Endpoints,
-  type Histogram,
-  type IncomingRequest,
-  type Metrics,
-  type Models,
-  type Notices,
-  type OpenAiApi,
-  PREFIX_FINDING,
-  type Random,
-  type RequestRules,
-  type Routed,
-  type Router,
+import type {
+  Clock,
+  Endpoints,
+  Histogram,
+  IncomingRequest,
+  Metrics,
+  Models,
+  Notices,
+  OpenAiApi,
+  Random,
+  RequestRules,
+  Routed,
+  Router,
 } from '../services.ts'
-import type { Decision, DecisionLog } from './decision.ts'
+import type { DecisionLog } from './decision.ts'
+import { decisionText } from './decision-header.ts'
+import { decisionOf } from './describe-pick.ts'
 import { Exchange } from './exchange.ts'
 import { requestId } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
 import { headerChanges, namedEndpoints, outgoingBody } from './outgoing.ts'
-import { produceAll } from './produce.ts'
+import { Preparation, remarkOf } from './preparation.ts'
 import type { Configured, ProfileRun } from './profile.ts'
-import { readRequest } from './read-request.ts'
-import { cachedTokensAt, loadOf, promptTokensOf } from './request-load.ts'
+import { loadOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
 import { type ResponsesMode, responsesText } from './request-policy.ts'
 import { runProfiles } from './scheduler.ts'
+import { type Trial, tryOut } from './trial.ts'
 import { UnseenLoads } from './unseen-loads.ts'
-
-/** Rules of a picker without any objects. */
-const NO_RULES: RequestRules = { priorityOf: () => undefined, ruleOf: () => undefined }
 
 /** How often loads are looked at whose end nothing else tells. */
 const SWEEP_MS = 1000
-
-const NO_BODY = 'no body: prefix scorers neutral'
-const CUT_BODY = 'the gateway passes the beginning of the body alone: token counts are not exact'
 
 export interface DirectorServices {
   readonly clock: Clock
@@ -67,6 +61,10 @@ export interface DirectorOptions {
   readonly responses?: ResponsesMode
   /** Endpoints to name after the target, for gateways that try them; those that the picker picks when absent. */
   readonly fallbackEndpoints?: number
+  /** True where all responses pass through this process anyway: `auto` then looks at them. */
+  readonly passesResponses?: boolean
+  /** Whether responses say what was decided; the configuration says when absent. */
+  readonly decisionHeader?: boolean
   /** `namespace/name` of the pool, for decisions; undefined where it has none. */
   readonly pool?: string
   /** False leaves the gateway's subset of endpoints unread; true when absent. */
@@ -87,18 +85,19 @@ export class Director implements Router, Disposable {
   readonly #stopListening: () => void
   readonly #sweep: NodeJS.Timeout
   readonly #unseenLoads: UnseenLoads
+  readonly #preparation: Preparation
   /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
   readonly #uses = new Map<Generation, number>()
   readonly #drained = new Map<Generation, () => void>()
   #routed = 0
   #generation: Generation
-  #rules = NO_RULES
 
   constructor(services: DirectorServices, options: DirectorOptions, generation: Generation) {
     this.#services = services
     this.#options = options
     this.#generation = generation
     this.#unseenLoads = new UnseenLoads(services.clock)
+    this.#preparation = new Preparation(services, options)
     this.#tellOfUnseen(generation)
     const { metrics, endpoints, inFlight } = services
     const phase = (name: string) =>
@@ -142,7 +141,7 @@ export class Director implements Router, Disposable {
 
   /** What objects say of models and priorities, from the next request on. */
   setRules(rules: RequestRules): void {
-    this.#rules = rules
+    this.#preparation.rules = rules
   }
 
   /**
@@ -177,9 +176,27 @@ export class Director implements Router, Disposable {
     }
   }
 
+  /**
+   * What would be picked for a request now; nothing follows from it.
+   *
+   * @throws {SchedulerError} as `route`, for what is wrong before the profiles run
+   */
+  async explain(incoming: IncomingRequest, signal: AbortSignal): Promise<Trial> {
+    const generation = this.#generation
+    this.#use(generation)
+    try {
+      return await tryOut(generation, this.#preparation, incoming, signal, {
+        ...this.#services,
+        pool: this.#options.pool,
+      })
+    } finally {
+      this.#release(generation)
+    }
+  }
+
   mayWatchResponse(): boolean {
     const mode = this.#responsesOf(this.#generation)
-    return mode === 'auto' ? this.#generation.watchesResponses : mode !== 'none'
+    return mode === 'auto' ? this.#wantsResponses(this.#generation) : mode !== 'none'
   }
 
   [Symbol.dispose](): void {
@@ -194,40 +211,21 @@ export class Director implements Router, Disposable {
     incoming: IncomingRequest,
     signal: AbortSignal,
   ): Promise<Routed> {
-    const { openAi, models, endpoints, clock, inFlight } = this.#services
+    const { openAi, endpoints, clock, inFlight } = this.#services
     const { saltHeader } = generation.requests
     const startMs = performance.now()
-    const read = readRequest(id, incoming, { ...this.#services, rules: this.#rules, saltHeader })
-    const { request, rule } = read
-    const subset = this.#options.subsetHints === false ? undefined : incoming.subset
+    const read = this.#preparation.read(id, incoming, saltHeader)
+    const { request } = read
     const parsedMs = performance.now()
     this.#phases.parse.observe((parsedMs - startMs) / 1000)
 
-    if (request.targetModel !== '') {
-      const served = models.serves(request.targetModel)
-      if (!(typeof served === 'boolean' ? served : await served)) {
-        throw new SchedulerError(
-          'MODEL_UNKNOWN',
-          `the model "${request.targetModel}" does not exist; GET /v1/models lists those that do`,
-        )
-      }
-    }
-    if (generation.producers.length > 0 && request.prompt !== undefined) {
-      const { producers } = generation
-      await produceAll(producers, request, this.#candidates(subset), signal, (error) =>
-        this.#services.requestLog.producerFailed(id, error),
-      )
-    }
-    if (read.isCut) markInexact(request)
-    if (signal.aborted) {
-      throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
-    }
+    await this.#preparation.complete(generation, read, incoming, signal)
     const body = outgoingBody(incoming, read, openAi, saltHeader)
     const producedMs = performance.now()
     this.#phases.produce.observe((producedMs - parsedMs) / 1000)
 
     // From here to the reservation nothing waits.
-    const candidates = this.#candidates(subset)
+    const candidates = this.#preparation.candidates(incoming)
     this.#unseenLoads.expire(endpoints.list())
     const runs = runProfiles(generation, request, candidates, clock.nowMs())
     const target = runs.primary.picked[0]!
@@ -235,32 +233,22 @@ export class Director implements Router, Disposable {
     const reservation = inFlight.reserve(target, load)
     const destinations = namedEndpoints(runs.primary, this.#options.fallbackEndpoints)
     const scheduledMs = performance.now()
-    const decision: Decision = {
-      requestId: id,
+    const decision = decisionOf({
       atMs: clock.epochMs(),
       pool: this.#options.pool,
       generation: generation.id,
-      model: request.model,
-      targetModel: request.targetModel,
-      modelRule: rule?.source,
-      criticality: request.criticality,
-      priority: request.priority,
+      read,
+      runs,
       poolSize: endpoints.list().length,
       candidates: candidates.length,
-      profiles: runs.traces,
-      primary: runs.primary.trace.profile,
-      endpoints: destinations,
-      ...describePrefix(request, target),
-      remark: incoming.bodySeen === 'none' ? NO_BODY : read.isCut ? CUT_BODY : undefined,
+      destinations,
+      remark: remarkOf(incoming, read),
       phasesUs: {
         parse: Math.round((parsedMs - startMs) * 1000),
         produce: Math.round((producedMs - parsedMs) * 1000),
         schedule: Math.round((scheduledMs - producedMs) * 1000),
       },
-      status: undefined,
-      usage: undefined,
-      ended: undefined,
-    }
+    })
     const observers = [...generation.observers, ...this.#services.observers]
     for (const { plugin, probe } of observers) {
       probe.notify(() => plugin.picked?.(request, target, decision))
@@ -287,6 +275,7 @@ export class Director implements Router, Disposable {
       clock,
       destination: destinations.join(','),
       watchResponse,
+      ...(this.#setsDecision(generation) && { decisionHeader: decisionText(decision) }),
       body,
       ...headerChanges(id, incoming, target, generation.requests),
       onEnd: (ended) => {
@@ -301,10 +290,20 @@ export class Director implements Router, Disposable {
     return exchange
   }
 
+  /** Whether responses are to say what was decided. */
+  #setsDecision({ requests }: Generation): boolean {
+    return this.#options.decisionHeader ?? requests.decisionHeader ?? false
+  }
+
+  #wantsResponses(generation: Generation): boolean {
+    const { passesResponses = false } = this.#options
+    return passesResponses || generation.watchesResponses || this.#setsDecision(generation)
+  }
+
   /** Whether the response of the next request is looked at. */
   #watchesNext(generation: Generation): boolean {
     const mode = this.#responsesOf(generation)
-    if (mode === 'auto') return generation.watchesResponses
+    if (mode === 'auto') return this.#wantsResponses(generation)
     if (typeof mode === 'string') return mode === 'full'
     return this.#routed++ % mode.sampled === 0
   }
@@ -315,30 +314,16 @@ export class Director implements Router, Disposable {
 
   #tellOfUnseen(generation: Generation): void {
     const mode = this.#responsesOf(generation)
-    const isUnseen = generation.watchesResponses && mode !== 'auto' && mode !== 'full'
+    const isWanted = generation.watchesResponses || this.#setsDecision(generation)
+    const isUnseen = isWanted && mode !== 'auto' && mode !== 'full'
+    const why = generation.watchesResponses
+      ? 'plugins want to be told of them'
+      : 'x-epp-decision is to be put into them'
     this.#services.notices.set(
       'responses-unseen',
       isUnseen
-        ? `responses are ${responsesText(mode)}, though plugins want to be told of them: load that they count goes with the next scrape; say auto or full where that matters`
+        ? `responses are ${responsesText(mode)}, though ${why}: load that they count goes with the next scrape; say auto or full where that matters`
         : undefined,
-    )
-  }
-
-  #candidates(subset: readonly string[] | undefined): readonly Endpoint[] {
-    const all = this.#services.endpoints.list()
-    if (all.length === 0) {
-      throw new SchedulerError('POOL_EMPTY', 'no model server is ready; the pool has 0 endpoints')
-    }
-    if (subset === undefined) return all
-    const allowed = new Set(subset)
-    const left = all.filter(
-      ({ address, hostPort }) =>
-        allowed.has(hostPort) || allowed.has(address) || allowed.has(`[${address}]`),
-    )
-    if (left.length > 0) return left
-    throw new SchedulerError(
-      'SUBSET_EMPTY',
-      `none of the ${subset.length} endpoints that the gateway allows is among the pool's ${all.length}`,
     )
   }
 
@@ -386,31 +371,6 @@ export class Director implements Router, Disposable {
   }
 }
 
-/** Token ids of a body that is cut go on otherwise than these. */
-function markInexact({ attributes }: InferenceRequest): void {
-  const tokens = attributes.get(PROMPT_TOKENS)
-  if (tokens !== undefined)
-    attributes.set(PROMPT_TOKENS, { ...tokens, exact: false, reason: CUT_BODY })
-}
-
 function activate(generation: Generation): void {
   for (const { plugin, probe } of generation.observers) probe.notify(() => plugin.activated?.())
-}
-
-/** The parts of a decision that come from token data and from a prefix scorer's finding. */
-function describePrefix(
-  request: InferenceRequest,
-  target: Endpoint,
-): Pick<Decision, 'promptTokens' | 'predictedCachedTokens' | 'indexCoverage'> {
-  const tokens = request.attributes.get(PROMPT_TOKENS)
-  const finding = request.attributes.get(PREFIX_FINDING)
-  return {
-    promptTokens: tokens && { count: promptTokensOf(request), exact: tokens.exact },
-    predictedCachedTokens: cachedTokensAt(request, target),
-    indexCoverage: finding && {
-      tracked: finding.tracked,
-      endpoints: finding.endpoints.length,
-      source: finding.source,
-    },
-  }
 }

@@ -3,6 +3,7 @@ import type { EndReason, Observer, Outcome } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { Clock, Routed, UsageScanner } from '../services.ts'
 import type { Decision } from './decision.ts'
+import { DECISION_HEADER } from './decision-header.ts'
 import type { Reservation } from './in-flight.ts'
 import type { Configured } from './profile.ts'
 import { responseHeadersOf } from './response-headers.ts'
@@ -19,6 +20,8 @@ export interface ExchangeState {
   readonly clock: Clock
   readonly destination: string
   readonly watchResponse: boolean
+  /** What the response is to say of the decision; absent for nothing. */
+  readonly decisionHeader?: string
   readonly body: readonly Uint8Array[]
   readonly setHeaders: ReadonlyMap<string, string>
   readonly removeHeaders: readonly string[]
@@ -67,8 +70,11 @@ export class Exchange implements Routed {
     this.#status = status
     this.#state.decision.status = status
     if (this.#ended) return undefined
-    const { observers, request, target } = this.#state
-    return responseHeadersOf(observers, request, target, { status, headers, servedEndpoint })
+    const { observers, request, target, decisionHeader } = this.#state
+    const start = { status, headers, servedEndpoint }
+    const set = responseHeadersOf(observers, request, target, start)
+    if (decisionHeader === undefined) return set
+    return new Map([...(set ?? []), [DECISION_HEADER, decisionHeader]])
   }
 
   responseBody(chunk: Uint8Array): void {

@@ -41,10 +41,14 @@ export class PoolRouter implements Router {
     const found = pools.filter((pool) => isMeant(pool, call))
     if (found.length === 1) return found[0]!
     const names = pools.map(({ name }) => name).join(', ')
+    if (call === undefined) {
+      throw new SchedulerError(
+        'POOL_UNKNOWN',
+        `the pools ${names} are served, and a request that comes from no gateway names none; serve one of them (--pool-name)`,
+      )
+    }
     const given =
-      call?.pool === undefined
-        ? `authority "${call?.authority ?? ''}"`
-        : `x-epp-pool "${call.pool}"`
+      call.pool === undefined ? `authority "${call.authority}"` : `x-epp-pool "${call.pool}"`
     throw new SchedulerError(
       'POOL_UNKNOWN',
       `the gateway's call with ${given} names ${found.length === 0 ? 'none' : 'more than one'} of the pools ${names}; ` +

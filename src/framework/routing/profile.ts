@@ -34,6 +34,11 @@ export interface ProfileRun {
   readonly trace: ProfileTrace
 }
 
+/** A run from which nothing follows: nothing is counted, and what filters did is kept though they left nobody. */
+export interface ProfileTrial {
+  readonly filters: FilterTrace[]
+}
+
 /** Characters of a plugin's error that a decision keeps. */
 const MAX_ERROR_CHARACTERS = 300
 
@@ -62,8 +67,13 @@ export class Profile {
    * @throws {SchedulerError} NO_ENDPOINTS when the filters leave none; PLUGIN_CONTRACT and PLUGIN_FAILED for a plugin whose
    *   `onError` is `fail`; what a plugin refuses the request with
    */
-  run(request: InferenceRequest, candidates: readonly Endpoint[], nowMs: number): ProfileRun {
-    const filters: FilterTrace[] = []
+  run(
+    request: InferenceRequest,
+    candidates: readonly Endpoint[],
+    nowMs: number,
+    trial?: ProfileTrial,
+  ): ProfileRun {
+    const filters: FilterTrace[] = trial?.filters ?? []
     let endpoints = candidates
     for (const filter of this.#filters) {
       endpoints = narrow(filter, request, endpoints, filters)
@@ -96,7 +106,9 @@ export class Profile {
       )
     })
     const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-    this.#countInfluence(scorers, totals, winnerOf(totals, best, endpoints.indexOf(picked[0]!)))
+    if (!trial) {
+      this.#countInfluence(scorers, totals, winnerOf(totals, best, endpoints.indexOf(picked[0]!)))
+    }
     return {
       picked,
       scored: endpoints,

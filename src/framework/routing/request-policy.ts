@@ -12,6 +12,8 @@ export interface RequestPolicy {
   readonly saltHeader?: string
   /** `header`: endpoints that share an address and port are ranks, told apart by `DATA_PARALLEL_RANK`. */
   readonly dataParallel?: 'header'
+  /** True tells clients in the header `x-epp-decision` of the response where their request went, and why. */
+  readonly decisionHeader?: boolean
 }
 
 /** What `responsesMode` reads, for schemas. */

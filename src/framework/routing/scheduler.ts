@@ -3,7 +3,7 @@ import type { Endpoint } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { ProfileTrace } from './decision.ts'
-import type { ProfileRun } from './profile.ts'
+import type { ProfileRun, ProfileTrial } from './profile.ts'
 
 /** All runs of one request, and the one that counts. */
 export interface ProfileRuns {
@@ -11,9 +11,13 @@ export interface ProfileRuns {
   readonly traces: readonly ProfileTrace[]
 }
 
+/** What trials of the profiles that ran keep, by name. */
+export type Trials = Map<string, ProfileTrial>
+
 /**
  * Runs the profiles that the handler asks for until it names the primary result. Synchronous.
  *
+ * @param trials given where nothing is to follow from the run; filled with the profiles that ran
  * @throws {SchedulerError} what the primary profile failed with, or PLUGIN_CONTRACT when the handler names none
  */
 export function runProfiles(
@@ -21,6 +25,7 @@ export function runProfiles(
   request: InferenceRequest,
   candidates: readonly Endpoint[],
   nowMs: number,
+  trials?: Trials,
 ): ProfileRuns {
   const { handler, profiles, profileNames } = generation
   const runs = new Map<string, ProfileRun>()
@@ -47,8 +52,10 @@ export function runProfiles(
       )
     }
     for (const name of fresh) {
+      const trial = trials && { filters: [] }
+      if (trial) trials.set(name, trial)
       try {
-        const run = profiles.get(name)!.run(request, candidates, nowMs)
+        const run = profiles.get(name)!.run(request, candidates, nowMs, trial)
         runs.set(name, run)
         results.set(name, run.picked)
       } catch (error) {

@@ -109,6 +109,17 @@ describe('the load that the Director keeps', () => {
     assert.deepEqual(load(at), NOTHING)
   })
 
+  it('is followed to the end of the response where all pass through here, wanted or not', async () => {
+    const silent = start({ plugins: [] })
+    assert.equal((await silent.route()).watchResponse, false)
+    const own = start({ plugins: [], options: { passesResponses: true } })
+    assert.equal((await own.route()).watchResponse, true)
+    assert.equal(own.notices.list().length, 0)
+    const told = start({ plugins: [], options: { passesResponses: true, responses: 'none' } })
+    assert.equal((await told.route()).watchResponse, false)
+    for (const { director } of [silent, own, told]) director[Symbol.dispose]()
+  })
+
   describe('where responses are not looked at', () => {
     const none = { options: { responses: 'none' } } as const
 

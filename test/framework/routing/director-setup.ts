@@ -147,6 +147,7 @@ export function setUp(setup: Setup = {}) {
     decisions,
     notices,
     lines,
+    metrics,
     generation,
     endpoints: () => endpoints,
     remove(gone: Endpoint) {

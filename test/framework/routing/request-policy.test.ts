@@ -139,7 +139,7 @@ describe('what a configuration says of requests', () => {
       const { body } = await route(headers, undefined, { bodySeen: 'part' })
       assert.equal(text(body), 'rewritten to other')
       const { promptTokens, remark, targetModel } = decisions.find('r1')!
-      assert.deepEqual(promptTokens, { count: 100, exact: false })
+      assert.deepEqual(promptTokens, { count: 100, exact: false, reason: remark })
       assert.equal(targetModel, 'other')
       assert.match(remark!, /the beginning of the body alone: token counts are not exact/)
       const [line] = lines.filter(({ msg }) => msg === 'Request handled')

@@ -1,5 +1,16 @@
-import { SchedulerError } from '../framework/errors.ts'
-import type { Exchanges } from './exchanges.ts'
+import { SchedulerError } from '../errors.ts'
+
+/** What the bodies of one transport's requests may take, and take. */
+export interface BodyBudget {
+  readonly limits: {
+    /** Bytes of one request's body. */
+    readonly maxBodyBytes: number
+    /** Bytes of all bodies held at once. */
+    readonly maxBufferedBytes: number
+  }
+  /** Body bytes held by all requests. */
+  bufferedBytes: number
+}
 
 /** As many pieces of a body become one where they are small on average. */
 const MERGED_PIECES = 256
@@ -7,7 +18,7 @@ const SMALL_PIECE_BYTES = 1024
 
 /** The body of one request, in the pieces in which it came, until it has been handed on. */
 export class HeldBody {
-  readonly #shared: Exchanges
+  readonly #shared: BodyBudget
   #pieces: Uint8Array[] = []
   /** The last of `#pieces`, which have not been looked at for being many and small. */
   #loosePieces = 0
@@ -15,7 +26,7 @@ export class HeldBody {
   /** Counted in the shared sum until the body has been handed on. */
   #heldBytes = 0
 
-  constructor(shared: Exchanges) {
+  constructor(shared: BodyBudget) {
     this.#shared = shared
   }
 

@@ -1,0 +1,2 @@
+module proxybench
+go 1.22
