@@ -19,6 +19,7 @@ COPY --from=build /app/dist /app/dist
 COPY package.json LICENSE THIRD-PARTY-NOTICES /app/
 COPY schemas /app/schemas
 COPY config /app/config
+COPY dashboard /app/dashboard
 # The field's charts name their mounted files from the root, without a slash: -configFile config/FILE.
 WORKDIR /
 # node, as the number that runAsNonRoot wants.

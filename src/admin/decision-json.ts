@@ -1,12 +1,26 @@
-import type { Decision, ProfileTrace } from '../framework/routing/decision.ts'
+import type { Decision, DecisionMatch, ProfileTrace } from '../framework/routing/decision.ts'
+import type { AdminSources } from './sources.ts'
 
 /** A decision as the admin page shows it: scores by endpoint instead of by position, NaN as null. */
-export function decisionJson(decision: Decision): Readonly<Record<string, unknown>> {
-  const { atMs, profiles, ...rest } = decision
-  return { ...rest, at: new Date(atMs).toISOString(), profiles: profiles.map(profileJson) }
+export function decisionJson(
+  decision: Decision,
+  answerTime: AdminSources['answerTime'],
+): Readonly<Record<string, unknown>> {
+  const { atMs, profiles, match, primary, ...rest } = decision
+  const { firstByteMs, durationMs } = answerTime(decision) ?? {}
+  return {
+    ...rest,
+    primary,
+    firstByteMs,
+    durationMs,
+    at: new Date(atMs).toISOString(),
+    profiles: profiles.map((trace) =>
+      profileJson(trace, trace.profile === primary ? match : undefined),
+    ),
+  }
 }
 
-function profileJson(trace: ProfileTrace) {
+function profileJson(trace: ProfileTrace, match: DecisionMatch | undefined) {
   const { endpoints, scorers, totals, metricsAgeMs } = trace
   return {
     profile: trace.profile,
@@ -33,6 +47,12 @@ function profileJson(trace: ProfileTrace) {
         ]),
       ),
       total: totals[i],
+      // -1 where the prefix scorer was not asked.
+      ...(match &&
+        match.blocks[i]! >= 0 && {
+          matchedBlocks: match.blocks[i],
+          matchedTokens: match.blocks[i]! * match.blockTokens[i]!,
+        }),
       metricsAgeMs: Number.isNaN(metricsAgeMs[i]) ? null : Math.round(metricsAgeMs[i]!),
     })),
     ties: trace.ties,

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
+import type { Overview } from '../../src/admin/overview.ts'
 import { type AdminOptions, AdminServer, type AdminSources } from '../../src/admin/server.ts'
 import { type Decision, DecisionLog } from '../../src/framework/routing/decision.ts'
+import { explanationOf } from '../../src/framework/routing/explanation.ts'
+import { endpoint, request } from '../../src/framework/testing.ts'
+import { RoutingHistory } from '../../src/telemetry/routing-history.ts'
 
 const decision = (requestId: string): Decision => ({
   requestId,
@@ -11,6 +15,7 @@ const decision = (requestId: string): Decision => ({
   targetModel: 'm',
   pool: undefined,
   remark: undefined,
+  match: undefined,
   modelRule: undefined,
   criticality: 'Standard',
   priority: 0,
@@ -51,14 +56,27 @@ describe('AdminServer', () => {
   let url: string
   let checks = [{ name: 'ports', ok: true, detail: 'all are open' }]
   const decisions = new DecisionLog(3)
+  const configuration = {
+    ...{ pool: undefined, generation: 3, source: 'profile.yaml', lastReload: undefined },
+    ...{ warnings: [], needsRestart: [], text: 'schedulingProfiles: []' },
+  }
+  let epochMs = 5000
+  const history = new RoutingHistory({ nowMs: () => epochMs, epochMs: () => epochMs })
   const sources: AdminSources = {
+    version: '1.2.3',
+    epochMs: () => epochMs,
     metricsContentType: 'text/plain; version=0.0.4',
     metricsText: () => Promise.resolve('epp_x 1\n'),
     ready: () => checks,
     notices: () => [{ key: 'blind', text: 'no events', sinceEpochMs: 0 }],
-    endpoints: () => [{ name: 'a' }],
-    configuration: () => ({ generation: 3 }),
+    endpoints: () => [{ name: 'a', address: '10.0.0.1:8000', labels: { secret: 'no' } }],
+    configurations: () => [configuration],
     decisions,
+    explanation: (decision) => explanationOf(decision, { nameOf: (hostPort) => hostPort }),
+    explain: () => Promise.reject(new Error('nobody asks')),
+    maxBodyBytes: 1000,
+    answerTime: () => ({ firstByteMs: 12, durationMs: 34 }),
+    history,
   }
   const start = async (options: Partial<AdminOptions> = {}) => {
     server = new AdminServer(sources, { host: '127.0.0.1', port: 0, token: undefined, ...options })
@@ -68,6 +86,8 @@ describe('AdminServer', () => {
     const response = await fetch(url + path, init)
     return { status: response.status, headers: response.headers, text: await response.text() }
   }
+
+  const overview = async (path: string) => JSON.parse((await get(path)).text) as Overview
 
   afterEach(() => server.close())
 
@@ -151,6 +171,73 @@ describe('AdminServer', () => {
     assert.equal(log.find('a'), undefined)
   })
 
+  it('shows all of the dashboard in one answer, and of the past what the asker has not seen', async () => {
+    await start()
+    const one = endpoint()
+    decisions.add(decision('r3'))
+    history.picked(request(), one)
+    epochMs += 1000
+    history.picked(request(), one)
+    epochMs += 1000
+    const shown = await overview('/overview')
+    assert.equal(shown.nowMs, 7000)
+    assert.deepEqual(shown.endpoints, [{ name: 'a', address: '10.0.0.1:8000' }])
+    assert.deepEqual(
+      shown.seconds.map(({ second, requests, byEndpoint }) => ({ second, requests, byEndpoint })),
+      [5, 6].map((second) => ({ second, requests: 1, byEndpoint: { [one.hostPort]: 1 } })),
+    )
+    assert.deepEqual(
+      (await overview('/overview?after=5')).seconds.map(({ second }) => second),
+      [6],
+    )
+    const [newest] = shown.decisions
+    assert.deepEqual(newest?.winner, { endpoint: '10.0.0.2:8000', weighted: [2], total: 2 })
+    assert.deepEqual(newest?.runnerUp, { endpoint: '10.0.0.1:8000', weighted: [1], total: 1 })
+    assert.equal(newest?.firstByteMs, 12)
+    assert.deepEqual(shown.configurations, [
+      { generation: 3, source: 'profile.yaml', needsRestart: [], warnings: 0 },
+    ])
+  })
+
+  it('gives a browser the dashboard, and anything else the list of pages', async () => {
+    await start()
+    assert.match((await get('/')).text, /^\/metrics\n\/healthz\n/)
+    const page = await get('/', { headers: { accept: 'text/html,*/*;q=0.8' } })
+    assert.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
+    const files = [...page.text.matchAll(/"(\/dashboard\/[^"]+)"/g)].map(([, path]) => path!)
+    assert.ok(files.length >= 6, files.join(' '))
+    for (const path of files) {
+      const file = await get(path)
+      assert.equal(file.status, 200, path)
+      assert.equal(file.headers.get('content-security-policy'), "default-src 'self'")
+    }
+    assert.match((await get('/dashboard/uplot.js')).text, /uPlot/)
+  })
+
+  it('gives no file but those of the dashboard', async () => {
+    await start()
+    for (const path of [
+      ...['/dashboard/', '/dashboard/none.js', '/dashboard/..%2fpackage.json'],
+      ...['/dashboard/%2e%2e%2fsrc%2fapp.js', '/dashboard/tsconfig.json', '/dashboard/uplot.d.ts'],
+    ]) {
+      assert.equal((await get(path)).status, 404, path)
+    }
+  })
+
+  it('answers no stranger that claims to be this machine', async () => {
+    await start()
+    const { port } = new URL(url)
+    const answer = async (host: string) => {
+      const socket = connect(Number(port), '127.0.0.1')
+      socket.write(`GET /endpoints HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)
+      return Number((await socket.toArray()).join('').split(' ')[1])
+    }
+    assert.equal(await answer(`evil.example:${port}`), 403)
+    for (const host of ['localhost:9090', 'LOCALHOST', '127.0.0.1', '[::1]:9090', 'a.localhost']) {
+      assert.equal(await answer(host), 200, host)
+    }
+  })
+
   it('refuses other methods, unknown pages and paths that do not decode', async () => {
     await start()
     assert.equal((await get('/endpoints', { method: 'POST' })).status, 405)
@@ -169,5 +256,9 @@ describe('AdminServer', () => {
     assert.equal(granted.status, 200)
     assert.equal(granted.headers.get('content-security-policy'), "default-src 'self'")
     assert.equal((await get('/metrics')).status, 200)
+    // What asks for the token has no data in it, and a browser that opens a page cannot send one.
+    const page = await get('/', { headers: { accept: 'text/html' } })
+    assert.equal(page.status, 200)
+    assert.equal((await get('/overview')).status, 401)
   })
 })

@@ -149,6 +149,7 @@ describe('packaging', function () {
         ...['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY-NOTICES', 'CHANGELOG.md'],
         ...['dist/main.js', 'dist/framework/index.d.ts', 'dist/tokenize/encode-worker.js'],
         ...['config/scheduler-profiles.yaml', 'schemas/scheduler-profiles.schema.json'],
+        ...['dashboard/index.html', 'dashboard/main.js', 'dashboard/style.css'],
         ...['deploy/envoy/bootstrap.yaml', 'docs/writing-a-plugin.md'],
         ...['deploy/charts/endpoint-picker/Chart.yaml', 'deploy/ack/picker.yaml'],
         'deploy/crds/inferencetrafficpolicies.yaml',
@@ -387,6 +388,8 @@ schedulingProfiles:
       try {
         const { decision } = await ask(picker, '{"model":"m","prompt":"p"}')
         assert.equal(decision.profiles[0]!.profile, 'mounted')
+        assert.match(await picker.epp.page('/dashboard/main.js'), /^import /)
+        assert.match(await picker.epp.page('/dashboard/uplot.js'), /uPlot/)
       } finally {
         await picker.stop()
       }

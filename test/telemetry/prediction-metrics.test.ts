@@ -7,7 +7,7 @@ import { PredictionMetrics } from '../../src/telemetry/prediction-metrics.ts'
 
 describe('PredictionMetrics', () => {
   const one = endpoint()
-  const asked = (prompts: number) =>
+  const asked = (prompts: number, isTold = true) =>
     request({
       attributes: [
         [
@@ -26,6 +26,7 @@ describe('PredictionMetrics', () => {
             },
             source: 'tracked',
             tracked: 1,
+            told: [isTold],
           },
         ],
       ],
@@ -39,21 +40,29 @@ describe('PredictionMetrics', () => {
     durationMs: 1,
   })
 
-  it('compares what is one to one, and leaves out what an engine does not say or says of the last prompt only', async () => {
+  it('compares by endpoint and mode, and leaves out what an engine does not say or says of the last prompt only', async () => {
     const metrics = new PrometheusMetrics()
     const predictions = new PredictionMetrics(metrics)
     predictions.ended(asked(1), one, outcome(128))
     predictions.ended(asked(1), one, outcome(64))
     predictions.ended(asked(1), one, outcome(undefined))
     predictions.ended(asked(2), one, outcome(64))
+    predictions.ended(asked(1, false), one, outcome(192))
     const lines = (await metrics.text())
       .split('\n')
       .filter((line) => line.startsWith('epp_prefix_'))
+    const at = (mode: string) => `endpoint="${one.hostPort}",mode="${mode}"`
     assert.deepEqual(lines, [
-      'epp_prefix_predicted_tokens_total 256',
-      'epp_prefix_cached_tokens_total 192',
-      'epp_prefix_predictions_total{result="exact"} 1',
-      'epp_prefix_predictions_total{result="different"} 1',
+      `epp_prefix_predicted_tokens_total{${at('tracked')}} 256`,
+      `epp_prefix_predicted_tokens_total{${at('routed')}} 128`,
+      `epp_prefix_cached_tokens_total{${at('tracked')}} 192`,
+      `epp_prefix_cached_tokens_total{${at('routed')}} 192`,
+      `epp_prefix_predictions_total{${at('tracked')},result="exact"} 1`,
+      `epp_prefix_predictions_total{${at('tracked')},result="over"} 1`,
+      `epp_prefix_predictions_total{${at('tracked')},result="under"} 0`,
+      `epp_prefix_predictions_total{${at('routed')},result="exact"} 0`,
+      `epp_prefix_predictions_total{${at('routed')},result="over"} 0`,
+      `epp_prefix_predictions_total{${at('routed')},result="under"} 1`,
     ])
   })
 })
