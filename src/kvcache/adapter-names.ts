@@ -36,12 +36,15 @@ export class AdapterNames {
   /**
    * The adapter that a requested model is; undefined for a base model. A name that nobody knows counts as an adapter as
    * soon as some base model is known: it must not match the base model's blocks.
+   *
+   * @param isCounted false for a second look at what was counted before
    */
-  adapterOf(model: string): string | undefined {
+  adapterOf(model: string, isCounted = true): string | undefined {
     if (model === '') return undefined
     if (this.#adapters.has(model) || this.#models.baseOf(model) !== undefined) return model
     if (this.#bases.has(model) || this.#models.isBase(model)) return undefined
     if (this.#bases.size === 0) return undefined
+    if (!isCounted) return model
     this.#unknown.inc()
     this.#logger.warnOnce(
       'kv-unknown-model',

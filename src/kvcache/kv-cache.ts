@@ -2,15 +2,16 @@ import type { Limits } from '../framework/limits.ts'
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
 import { type EndpointCacheStatus, EventIntake } from './events/event-intake.ts'
-import { INDEX_FULL } from './events/publisher-state.ts'
 import { AnchoredBlocks } from './hashing/anchored-blocks.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { HashingCheck } from './hashing/hashing-check.ts'
 import { RequestKeys } from './hashing/request-keys.ts'
+import { IndexEviction } from './index-eviction.ts'
 import { SilenceCheck } from './silence-check.ts'
 import { Speculations } from './speculations.ts'
 import { TrackedOwners } from './tracked-owners.ts'
 import { KvTrackedPrefixIndex } from './tracked-prefix-index.ts'
+import { CacheWitness } from './truth/cache-witness.ts'
 
 /** What has happened since the start. */
 export interface KvCacheBeat {
@@ -32,6 +33,7 @@ export interface KvCacheBeat {
 
 const TICK_MS = 100
 const TICK_BUDGET_MS = 2
+const EVICTION_BUDGET_MS = 6
 const SWEEP_UNITS = 64
 const SILENCE_TICKS = 10
 const MAX_SHOWN = 5
@@ -57,7 +59,10 @@ export interface KvCacheOptions {
 export class KvCache {
   readonly index: KvTrackedPrefixIndex
   readonly intake: EventIntake
+  /** What the events tell about why predictions are wrong. */
+  readonly witness: CacheWitness
   readonly #owners: TrackedOwners
+  readonly #eviction: IndexEviction
   readonly #speculations: Speculations
   readonly #check: HashingCheck
   readonly #silence: SilenceCheck
@@ -77,9 +82,11 @@ export class KvCache {
     this.#check = check
     this.#endpoints = options.endpoints
     this.#notices = notices
-    this.#speculations = new Speculations(owners.index, clock)
+    this.#eviction = new IndexEviction(owners, { clock, logger, notices, metrics })
+    this.#speculations = new Speculations(owners.index, this.#eviction, clock)
     this.intake = new EventIntake({
       owners,
+      eviction: this.#eviction,
       names,
       hasher,
       check,
@@ -101,6 +108,7 @@ export class KvCache {
       speculations: this.#speculations,
       metrics,
     })
+    this.witness = new CacheWitness({ owners, intake, names, index: this.index })
     this.#observe(metrics)
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
@@ -111,11 +119,12 @@ export class KvCache {
     return this.#owners.budget.usedBytes
   }
 
-  /** Changes how much may be taken. What is taken already stays: engines' removals make room. */
+  /** Changes how much may be taken. With less, what was not matched for longest is forgotten over the next seconds. */
   limitMemory(maxMemoryBytes: number): void {
     const { budget } = this.#owners
-    if (maxMemoryBytes > budget.limitBytes) this.#notices.set(INDEX_FULL, undefined)
+    if (maxMemoryBytes === budget.limitBytes) return
     budget.limitBytes = maxMemoryBytes
+    this.#eviction.limitChanged()
   }
 
   /** What is known of each endpoint's cache. */
@@ -166,6 +175,7 @@ export class KvCache {
     while (index.sweepPending && performance.now() - startedMs < TICK_BUDGET_MS) {
       index.sweep(SWEEP_UNITS)
     }
+    this.#eviction.run(EVICTION_BUDGET_MS)
     if (++this.#ticks % SILENCE_TICKS !== 0) return
     this.#sayWhoIsSilent()
     this.#compareReported()

@@ -12,6 +12,7 @@ import {
   type Speculation,
   type TrackedPrefixIndex,
 } from '../framework/services.ts'
+import { DEFAULT_TRUTH, type TruthLoop } from './truth/truth-loop.ts'
 
 /** What was found, and where nothing but our own picks could tell. */
 interface Found {
@@ -20,7 +21,11 @@ interface Found {
   readonly blind: readonly boolean[]
 }
 
-export const DEFAULT_MATCHER_OPTIONS: MatcherOptions = { speculative: true, unseenMs: 2000 }
+export const DEFAULT_MATCHER_OPTIONS: MatcherOptions = {
+  speculative: true,
+  unseenMs: 2000,
+  truth: DEFAULT_TRUTH,
+}
 
 /** After the first response byte the prompt is in the cache; its events have come by then. */
 const AFTER_FIRST_BYTE_MS = 500
@@ -29,24 +34,28 @@ const AFTER_FIRST_BYTE_MS = 500
  * Joins the index that engines' events feed with the one that learns from picks, and teaches both of each pick.
  *
  * An endpoint without complete events, and every endpoint where the token ids are a guess, is answered by whichever
- * index knows more.
+ * index knows more; one whose events have proved wrong by our picks alone.
  */
 export class KvPrefixMatcher implements PrefixMatcher, Observer {
   readonly #index: TrackedPrefixIndex
   readonly #routed: RoutedPrefixIndex
+  readonly #truth: TruthLoop | undefined
   readonly #asked = new WeakSet<InferenceRequest>()
   readonly #speculations = new WeakMap<InferenceRequest, Speculation>()
   #options = DEFAULT_MATCHER_OPTIONS
   /** Of the pick that is being made; what caches hold may change after it. */
   #current: Found | undefined
 
-  constructor(index: TrackedPrefixIndex, routed: RoutedPrefixIndex) {
+  /** @param truth says whose events have proved wrong; all are believed when absent */
+  constructor(index: TrackedPrefixIndex, routed: RoutedPrefixIndex, truth?: TruthLoop) {
     this.#index = index
     this.#routed = routed
+    this.#truth = truth
   }
 
   configure(options: MatcherOptions): void {
     this.#options = options
+    this.#truth?.configure(options.truth)
   }
 
   find(request: InferenceRequest, endpoints: readonly Endpoint[]): PrefixFinding | undefined {
@@ -66,6 +75,7 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
     const tokens = request.attributes.get(PROMPT_TOKENS)
     if (!tokens || !this.#asked.has(request)) return
     this.#routed.record(request, tokens, endpoint)
+    this.#index.touch(request, tokens, endpoint)
     if (!this.#options.speculative || !tokens.exact) return
     const untilTold = Number.POSITIVE_INFINITY
     this.#speculations.set(request, this.#index.speculate(request, tokens, endpoint, untilTold))
@@ -88,15 +98,32 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
   #match(request: InferenceRequest, tokens: PromptTokens, endpoints: readonly Endpoint[]): Found {
     // Ids that are not the engine's simply match nothing: the tracked index may be asked with a guess.
     const match = this.#index.match(request, tokens, endpoints)
-    const blind = endpoints.map((endpoint) => !tokens.exact || !this.#index.tracks(endpoint))
-    const tracked = blind.filter((isBlind) => !isBlind).length
-    const source = tracked > 0 ? 'tracked' : 'routed'
-    const found: Found = { request, finding: { endpoints, match, source, tracked }, blind }
+    const truth = this.#truth
+    const distrusted = truth?.distrustsAny && endpoints.map((endpoint) => truth.reasonOf(endpoint))
+    const blind = endpoints.map(
+      (endpoint, i) =>
+        !tokens.exact ||
+        (distrusted && distrusted[i] !== undefined) ||
+        !(this.#index.tracks(endpoint) || truth?.isProved(endpoint)),
+    )
+    const told = blind.map((isBlind) => !isBlind)
+    const tracked = told.filter(Boolean).length
+    const finding: PrefixFinding = {
+      endpoints,
+      match,
+      source: tracked > 0 ? 'tracked' : 'routed',
+      tracked,
+      told,
+      ...(distrusted && { distrusted }),
+    }
+    const found: Found = { request, finding, blind }
     if (tracked === endpoints.length) return found
     const estimate = this.#routed.match(request, tokens, endpoints)
     for (const [i, isBlind] of blind.entries()) {
       const estimatedTokens = estimate.blocks[i]! * estimate.blockTokens[i]!
-      if (!isBlind || estimatedTokens <= match.blocks[i]! * match.blockTokens[i]!) continue
+      if (!isBlind) continue
+      const knowsMore = estimatedTokens > match.blocks[i]! * match.blockTokens[i]!
+      if (!knowsMore && !(distrusted && distrusted[i] !== undefined)) continue
       match.blocks[i] = estimate.blocks[i]!
       match.weighted[i] = estimate.weighted[i]!
       match.blockTokens[i] = estimate.blockTokens[i]!

@@ -1,5 +1,6 @@
 import type { Clock, Speculation } from '../framework/services.ts'
 import type { PromptKeys } from './hashing/request-keys.ts'
+import type { IndexEviction } from './index-eviction.ts'
 import { type SegmentIndex, SPECULATIVE } from './segments/segment-index.ts'
 import type { Owner } from './tracked-owners.ts'
 
@@ -21,13 +22,15 @@ interface Due {
 /** Prompts counted as present before the engine has said so, each until its time is up. */
 export class Speculations {
   readonly #index: SegmentIndex
+  readonly #eviction: IndexEviction
   readonly #clock: Clock
   // A binary heap by time. An entry whose time is not its speculation's any more is passed over.
   readonly #heap: Due[] = []
   #count = 0
 
-  constructor(index: SegmentIndex, clock: Clock) {
+  constructor(index: SegmentIndex, eviction: IndexEviction, clock: Clock) {
     this.#index = index
+    this.#eviction = eviction
     this.#clock = clock
   }
 
@@ -42,6 +45,7 @@ export class Speculations {
     let at = 0
     for (let p = 0; p < stored.length; p++) {
       const count = keys.counts[p]!
+      this.#eviction.makeRoom(count)
       stored[p] = this.#index.store(owner.number, SPECULATIVE, keys.pairs, at, count, 0, 0)
       at += count
     }

@@ -38,6 +38,12 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
   readonly #intake: EventIntake
   readonly #speculations: Speculations
   readonly #latency: Histogram
+  #weights: [gpu: number, cpu: number, disk: number, expected: number] = [
+    DEFAULT_WEIGHTS.gpu,
+    DEFAULT_WEIGHTS.cpu,
+    DEFAULT_WEIGHTS.disk,
+    DEFAULT_WEIGHTS.gpu,
+  ]
   #lookups = 0
   #hits = 0
   #latencySumS = 0
@@ -87,7 +93,8 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     this.#check.configure(options.expected)
     const { gpu, cpu, disk } = { ...DEFAULT_WEIGHTS, ...options.mediumWeights }
     // What is speculated about will be on the GPU.
-    this.#owners.index.setWeights(gpu, cpu, disk, gpu)
+    this.#weights = [gpu, cpu, disk, gpu]
+    this.#owners.index.setWeights(...this.#weights)
   }
 
   tracks(endpoint: Endpoint): boolean {
@@ -101,6 +108,59 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     endpoints: readonly Endpoint[],
   ): PrefixMatch {
     const startedMs = performance.now()
+    const adapter = this.#names.adapterOf(request.targetModel)
+    const found = this.#match(request, tokens, endpoints, adapter)
+    const tookS = (performance.now() - startedMs) / 1000
+    this.#lookups++
+    if (found.blocks.some((blocks) => blocks > 0)) this.#hits++
+    this.#latencySumS += tookS
+    this.#latency.observe(tookS)
+    return found
+  }
+
+  /** Tokens of the prompts that the endpoint holds as its events alone say: what is only expected does not count. */
+  toldTokens(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): number {
+    const { index } = this.#owners
+    index.setWeights(1, 1, 1, 0)
+    try {
+      const adapter = this.#names.adapterOf(request.targetModel, false)
+      const { weighted, blockTokens } = this.#match(request, tokens, [endpoint], adapter)
+      return Math.round(weighted[0]!) * blockTokens[0]!
+    } finally {
+      index.setWeights(...this.#weights)
+    }
+  }
+
+  /** Of the blocks that `match` finds, how many lie on which medium, and how many are expected and not announced yet. */
+  byMedium(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+  ): Readonly<Record<string, Int32Array>> {
+    const { index } = this.#owners
+    const adapter = this.#names.adapterOf(request.targetModel, false)
+    const on = (...weights: [number, number, number, number]) => {
+      index.setWeights(...weights)
+      return Int32Array.from(this.#match(request, tokens, endpoints, adapter).weighted)
+    }
+    try {
+      return {
+        gpu: on(1, 0, 0, 0),
+        cpu: on(0, 1, 0, 0),
+        disk: on(0, 0, 1, 0),
+        expected: on(0, 0, 0, 1),
+      }
+    } finally {
+      index.setWeights(...this.#weights)
+    }
+  }
+
+  #match(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+    adapter: string | undefined,
+  ): PrefixMatch {
     this.#speculations.expire()
     const count = endpoints.length
     const blocks = new Int32Array(count)
@@ -116,14 +176,12 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
       blockTokens[e] = size
       if (!sizes.includes(size)) sizes.push(size)
     }
-    const adapter = this.#names.adapterOf(request.targetModel)
     if (request.cacheSalt !== undefined) this.#expect(request, tokens, adapter, tracked)
     const rank = rankOf(request)
     const { index } = this.#owners
     const held = new Int32Array(count)
     const heldWeighted = new Float64Array(count)
     const hasAnchors = this.#owners.anchored.size > 0
-    let best = 0
     for (const size of sizes) {
       const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
       for (let e = 0; e < count; e++) if (blockTokens[e] === size) usable[e] = keys.total
@@ -155,16 +213,28 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
           if (blockTokens[e] !== size) continue
           blocks[e]! += held[e]!
           weighted[e]! += heldWeighted[e]!
-          if (blocks[e]! > best) best = blocks[e]!
         }
       }
     }
-    const tookS = (performance.now() - startedMs) / 1000
-    this.#lookups++
-    if (best > 0) this.#hits++
-    this.#latencySumS += tookS
-    this.#latency.observe(tookS)
     return { blocks, weighted, blockTokens, usableBlocks: usable }
+  }
+
+  touch(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {
+    const tracked = this.#owners.of(endpoint)
+    const size = this.#blockTokens(endpoint, tracked)
+    const adapter = this.#names.adapterOf(request.targetModel)
+    const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
+    const space = { blockTokens: size, adapter, cacheSalt: request.cacheSalt }
+    let at = 0
+    for (const [p, count] of keys.counts.entries()) {
+      this.#owners.index.touch(keys.pairs, at, count)
+      at += count
+      for (const owner of tracked?.owners ?? []) {
+        if (owner.anchors && owner.blockTokens === size) {
+          this.#anchored.find(owner, tokens.prompts[p]!, count, space, true)
+        }
+      }
+    }
   }
 
   speculate(

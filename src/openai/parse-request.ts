@@ -3,7 +3,7 @@ import { SchedulerError } from '../framework/errors.ts'
 import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { ChatApi, EncodingOptions, Prompt } from '../framework/request.ts'
 import type { ParsedRequest } from '../framework/services.ts'
-import { exceedsJsonBounds, type JsonLimits } from './json-bounds.ts'
+import { exceededBound, type JsonLimits } from './json-bounds.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -52,7 +52,13 @@ function endpointOf(path: string): Api {
 function parseObject(body: readonly Uint8Array[], limits: JsonLimits): Json {
   const bytes = bytesOf(body)
   if (bytes.length === 0) throw bad('the request body is empty; send a JSON object')
-  if (exceedsJsonBounds(bytes, limits)) {
+  const exceeded = exceededBound(bytes, limits)
+  if (exceeded === 'depth') {
+    throw bad(
+      `the request body is nested deeper than ${limits.maxJsonDepth} objects and arrays (--max-json-depth); flatten it`,
+    )
+  }
+  if (exceeded === 'values') {
     throw bad(
       `the request body holds more than ${limits.maxJsonContainers} objects and arrays or ${limits.maxJsonValues} values; send fewer`,
     )

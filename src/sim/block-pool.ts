@@ -36,6 +36,11 @@ export class BlockPool {
     return this.#free
   }
 
+  /** Hashes that are held, each counted once. */
+  get hashes(): number {
+    return this.#holders.size
+  }
+
   /** The block that a request with this hash would be given: the one that got the hash first. */
   find(hash: bigint): number | undefined {
     return this.#holders.get(hash)?.values().next().value

@@ -91,6 +91,26 @@ export class EngineCore {
     return 1 - this.#pool.free / this.#pool.usable
   }
 
+  /** Distinct blocks in the cache. */
+  get cachedBlocks(): number {
+    return this.#pool.hashes
+  }
+
+  /** Blocks that a prompt without adapter and salt would find in the cache now. */
+  findCached(promptIds: Int32Array): number {
+    const { blockTokens, version } = this.#options
+    const input = {
+      promptIds,
+      maxTokens: 1,
+      lora: undefined,
+      loraNumber: 0,
+      cacheSalt: undefined,
+      next: () => ({ id: 0, last: true }),
+      sampled: () => {},
+    }
+    return this.#hits(new Sequence(input, 0, this.#hasher, blockTokens, version)).length
+  }
+
   /** Queues a request. Its prompt must fit into the model's length, which fits into the cache. */
   submit(input: SequenceInput): Sequence {
     const { blockTokens, version } = this.#options

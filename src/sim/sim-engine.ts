@@ -88,6 +88,11 @@ export class SimEngine {
     })
   }
 
+  /** Its block table, for who checks what others know of it. */
+  get cache(): Pick<EngineCore, 'cachedBlocks' | 'findCached'> {
+    return this.#core
+  }
+
   /**
    * Binds the port.
    *

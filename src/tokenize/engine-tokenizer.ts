@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { Agent, request } from 'undici'
 import type { ChatPrompt, Prompt, TextPrompt } from '../framework/request.ts'
+import { ConversationPrefixes, type KnownBeginning } from './conversation-prefixes.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { chatForms, formKey } from './engine-form.ts'
 import type { Tokens } from './outcome.ts'
@@ -70,6 +71,7 @@ export class EngineTokenizer {
     sizeCalculation: ({ prompts }) =>
       prompts.reduce((bytes, ids) => bytes + ids.length * 4, ENTRY_BYTES),
   })
+  readonly #prefixes = new ConversationPrefixes()
   /** Engines that answer no `/render`. */
   readonly #renderless = new LRUCache<string, true>({ max: MAX_RENDERLESS, ttl: NO_RENDER_MS })
   #running = 0
@@ -114,9 +116,22 @@ export class EngineTokenizer {
     }
   }
 
+  /** What engines gave earlier for the beginning of a conversation; undefined when it is not known. */
+  beginning(model: string, prompt: Prompt): KnownBeginning | undefined {
+    if (prompt.kind !== 'chat' || !isChat(prompt)) return undefined
+    try {
+      return this.#prefixes.find(model, prompt)
+    } catch (error) {
+      // Nesting deeper than the stack.
+      if (error instanceof RangeError) return undefined
+      throw error
+    }
+  }
+
   /** Forgets all answers: the engines may be others. */
   forget(): void {
     this.#known.clear()
+    this.#prefixes.clear()
     this.#renderless.clear()
   }
 
@@ -152,10 +167,10 @@ export class EngineTokenizer {
     prompt: ChatPrompt,
     signal: AbortSignal,
   ): Promise<Tokens | EngineRefusal> {
-    if (prompt.api !== undefined && prompt.api !== 'chat') return OTHER_API
+    if (!isChat(prompt)) return OTHER_API
     const forms = chatForms(model, prompt)
     if (forms.render.length > MAX_BODY_CHARS) return TOO_LONG
-    return this.#once(forms.render, signal, async () => {
+    const answer = await this.#once(forms.render, signal, async () => {
       if (!this.#renderless.has(baseUrl)) {
         const url = `${baseUrl}/v1/chat/completions/render`
         const rendered = await this.#ask(url, forms.render, 'token_ids', signal)
@@ -165,6 +180,10 @@ export class EngineTokenizer {
       const tokens = await this.#ask(`${baseUrl}/tokenize`, forms.tokenize, 'tokens', signal)
       return 'fault' in tokens ? tokens : { ...tokens, doubt: forms.doubt }
     })
+    if ('prompts' in answer && answer.doubt === undefined && !signal.aborted) {
+      this.#prefixes.learn(model, prompt, answer.prompts[0]!)
+    }
+    return answer
   }
 
   /** From memory where the question was answered before, whichever engine did. */
@@ -218,6 +237,10 @@ export class EngineTokenizer {
       ? { prompts, doubt: undefined }
       : { prompts, doubt: MEDIA, exactUpTo: firstMedium }
   }
+}
+
+function isChat({ api }: ChatPrompt): boolean {
+  return api === undefined || api === 'chat'
 }
 
 /** Position of the first placeholder of a medium in a rendered prompt; undefined when there is none. */

@@ -14,6 +14,7 @@ import type {
 } from '../framework/services.ts'
 import { type EngineRules, rulesOfAll } from './chat/engine-rules.ts'
 import { OwnTemplates } from './chat/own-templates.ts'
+import type { KnownBeginning } from './conversation-prefixes.ts'
 import { CountCheck, DEFAULT_MAX_MISMATCHES } from './count-check.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { EncodePool } from './encode-pool.ts'
@@ -293,6 +294,8 @@ export class PromptTokenizer implements Tokenizer {
     if ('code' in outcome) {
       this.#metrics.request('estimate', outcome.code, path, seconds)
       this.#shown.say(outcome, model)
+      const known = path === 'engine' ? this.#engine.beginning(model, prompt) : undefined
+      if (known !== undefined) return continued(known, outcome.text)
       return { prompts: estimateTokens(prompt), exact: false, reason: outcome.text }
     }
     this.#shown.recovered(path)
@@ -310,6 +313,15 @@ export class PromptTokenizer implements Tokenizer {
     }
     return bytes
   }
+}
+
+/** What an engine said earlier of the beginning of a conversation, and an estimate of what came to it since. */
+function continued({ ids, rest }: KnownBeginning, reason: string): PromptTokens {
+  const [estimate = new Int32Array(0)] = estimateTokens({ kind: 'chat', body: { messages: rest } })
+  const joined = new Int32Array(ids.length + estimate.length)
+  joined.set(ids)
+  joined.set(estimate, ids.length)
+  return { prompts: [joined], exact: false, reason, exactUpTo: ids.length }
 }
 
 const NO_VERSIONS: readonly (string | undefined)[] = []

@@ -20,6 +20,8 @@ import { RogueEngine } from './rogue-engine.ts'
 
 const CHAT = '/v1/chat/completions'
 const DEEP = 100_000
+/** Nesting that is allowed and no engine's template goes through. */
+const MUCH = 900
 const TINY_MESSAGES = 200_000
 
 /** A completion with the canaries in it. */
@@ -87,11 +89,20 @@ const REFUSED: Readonly<Record<string, Refused>> = {
   },
   'deep nesting that is not closed': {
     body: completion('['.repeat(DEEP)),
-    message: /middle of its JSON|is not JSON/,
+    message: /nested deeper than 1000 objects and arrays \(--max-json-depth\)/,
   },
   'deep nesting as a prompt': {
     body: completion('['.repeat(DEEP) + ']'.repeat(DEEP)),
-    message: /"prompt\[0\]\[0\]" must be a whole number/,
+    message: /nested deeper than 1000/,
+  },
+  'deep nesting in a field that is not read': {
+    body: completion(text('x'), `,"extra":${'['.repeat(DEEP)}${']'.repeat(DEEP)}`),
+    message: /nested deeper than 1000/,
+  },
+  'deep nesting in a tool': {
+    body: chat(said(text('x')), `,"tools":[${'{"a":'.repeat(DEEP)}1${'}'.repeat(DEEP)}]`),
+    path: CHAT,
+    message: /nested deeper than 1000/,
   },
   'a million objects in 3 MB': {
     body: completion(text('x'), `,"extra":[${'{},'.repeat(1_000_000)}{}]`),
@@ -243,21 +254,21 @@ const SERVED: Readonly<Record<string, Served>> = {
     ),
     path: CHAT,
   },
-  'deep nesting in a field that is not read': {
-    body: completion(text('x'), `,"extra":${'['.repeat(DEEP)}${']'.repeat(DEEP)}`),
+  'nesting of 900 in a field that is not read': {
+    body: completion(text('x'), `,"extra":${'['.repeat(MUCH)}${']'.repeat(MUCH)}`),
   },
-  'deep nesting in a tool': {
-    body: chat(said(text('x')), `,"tools":[${'{"a":'.repeat(DEEP)}1${'}'.repeat(DEEP)}]`),
+  'nesting of 900 in a tool': {
+    body: chat(said(text('x')), `,"tools":[${'{"a":'.repeat(MUCH)}1${'}'.repeat(MUCH)}]`),
     path: CHAT,
   },
-  'deep nesting in a content': {
-    body: chat(said(`${'[{"a":'.repeat(DEEP)}1${'}]'.repeat(DEEP)}`)),
+  'nesting of 900 in a content': {
+    body: chat(said(`${'[{"a":'.repeat(MUCH / 2)}1${'}]'.repeat(MUCH / 2)}`)),
     path: CHAT,
   },
-  'deep nesting in template arguments': {
+  'nesting of 900 in template arguments': {
     body: chat(
       said(text('x')),
-      `,"chat_template_kwargs":${'{"a":'.repeat(DEEP)}1${'}'.repeat(DEEP)}`,
+      `,"chat_template_kwargs":${'{"a":'.repeat(MUCH)}1${'}'.repeat(MUCH)}`,
     ),
     path: CHAT,
   },

@@ -215,6 +215,15 @@ describe('limits that flags lower', function () {
       refusal: refusal(/more than 10 objects and arrays or 160 values/),
       counter: refusals('BAD_REQUEST'),
     },
+    'nesting of 6 with --max-json-depth 5': {
+      body: '{"model":"m","prompt":"x","extra":[[[[[]]]]]}',
+      refusal: refusal(/nested deeper than 5 objects and arrays \(--max-json-depth\); flatten it/),
+      counter: refusals('BAD_REQUEST'),
+    },
+    'nesting of 5 with --max-json-depth 5': {
+      body: '{"model":"m","prompt":"x","extra":[[[[]]]]}',
+      counter: tokenized('exact', 'none'),
+    },
     '3 messages with --max-messages 2': {
       body: chat([said('a'), said('b'), said('c')]),
       path: CHAT,
@@ -236,6 +245,7 @@ describe('limits that flags lower', function () {
       ...['--endpoint', `127.0.0.1:${engine.port}`, '--config-text', PROFILE],
       ...['--tokenizers-dir', tokenizersDir(), '--max-header-kib', '1', '--max-json-values', '160'],
       ...['--max-messages', '2', '--max-prompt-chars', '100', '--max-endpoints', '1'],
+      ...['--max-json-depth', '5'],
     ])
     await picker.serves()
   })

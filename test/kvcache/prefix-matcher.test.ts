@@ -44,6 +44,7 @@ describe('KvPrefixMatcher', () => {
         asked.push(`speculate ${slot} ${ttlMs}`)
         return { expireIn: (delayMs: number) => void asked.push(`expire ${delayMs}`) }
       },
+      touch() {},
       configure() {},
     }
     const other = {

@@ -120,6 +120,7 @@ describe('precise-prefix-cache-scorer', () => {
       index: {
         match: () => assert.fail('the matcher is asked, not the index'),
         tracks: () => true,
+        touch() {},
         speculate: () => ({ expireIn() {} }),
         configure() {},
       },

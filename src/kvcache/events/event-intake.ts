@@ -5,6 +5,7 @@ import type { AdapterNames } from '../adapter-names.ts'
 import type { ChainHasher } from '../hashing/chain-hash.ts'
 import type { HashCounts } from '../hashing/hash-alignment.ts'
 import type { HashingCheck } from '../hashing/hashing-check.ts'
+import type { IndexEviction } from '../index-eviction.ts'
 import type { Owner, TrackedEndpoint, TrackedOwners } from '../tracked-owners.ts'
 import { EventDecoder } from './event-decoder.ts'
 import { IntakeMetrics, type MessageResult } from './intake-metrics.ts'
@@ -86,6 +87,7 @@ export class EventIntake {
 
   constructor(options: {
     readonly owners: TrackedOwners
+    readonly eviction: IndexEviction
     readonly names: AdapterNames
     readonly hasher: ChainHasher
     readonly check: HashingCheck
@@ -105,6 +107,7 @@ export class EventIntake {
     this.#metrics = new IntakeMetrics(options.metrics)
     this.#context = {
       index: options.owners.index,
+      eviction: options.eviction,
       hasher: options.hasher,
       names: options.names,
       check: options.check,
@@ -221,6 +224,11 @@ export class EventIntake {
   /** The endpoint's events arrive again. */
   heard(tracked: TrackedEndpoint): void {
     this.#notices.set(`kv-silent:${tracked.endpoint.hostPort}`, undefined)
+  }
+
+  /** The streams of events of one endpoint. */
+  publishersOf(tracked: TrackedEndpoint): Iterable<PublisherState> {
+    return this.#publishers.get(tracked)?.values() ?? []
   }
 
   /** Every endpoint that discovery knows, also those without events. */

@@ -32,6 +32,8 @@ export type SkipReason =
   | 'not_local'
   | 'unknown_medium'
   | 'unknown_parent'
+  /** The parent was forgotten for want of memory. */
+  | 'forgotten_parent'
   | 'unknown_block'
   | 'hash_conflict'
   | 'index_full'

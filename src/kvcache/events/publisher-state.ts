@@ -4,8 +4,10 @@ import type { AdapterNames } from '../adapter-names.ts'
 import type { ChainHasher } from '../hashing/chain-hash.ts'
 import { HashAlignment } from '../hashing/hash-alignment.ts'
 import type { HashingCheck } from '../hashing/hashing-check.ts'
+import type { IndexEviction } from '../index-eviction.ts'
 import { CPU, DISK, GPU, type SegmentIndex } from '../segments/segment-index.ts'
 import type { Owner } from '../tracked-owners.ts'
+import { ChainBeginnings } from './chain-beginnings.ts'
 import type { EventDecoder, EventSink } from './event-decoder.ts'
 import { adapterOf, EventHashes } from './event-hashes.ts'
 import type { IntakeMetrics } from './intake-metrics.ts'
@@ -21,6 +23,7 @@ export type Coverage = 'complete' | 'late' | 'gap' | 'replaying' | 'none'
 /** What publishers share. */
 export interface PublisherContext {
   readonly index: SegmentIndex
+  readonly eviction: IndexEviction
   readonly hasher: ChainHasher
   readonly names: AdapterNames
   readonly check: HashingCheck
@@ -29,6 +32,15 @@ export interface PublisherContext {
   readonly logger: Logger
   readonly notices: Notices
   readonly limits: Pick<Limits, 'maxEventsPerSecond'>
+}
+
+/** Stores that do not say what they are of. */
+export interface BlockMisfit {
+  readonly count: number
+  /** As the last one of them says. */
+  readonly blockTokens: number
+  /** As it has for each of its hashes; whole only where all blocks are alike. */
+  readonly tokensPerHash: number
 }
 
 const INDEXED_KINDS: ReadonlySet<string> = new Set([
@@ -45,10 +57,6 @@ const PLANE_OF_MEDIUM: ReadonlyMap<string, number> = new Map([
 ])
 const MAX_BLOCK_TOKENS = 1 << 16
 const MAX_GROUPS = 256
-/** Notice of an index without room. */
-export const INDEX_FULL = 'kv-index-full'
-const INDEX_FULL_TEXT =
-  'the prefix index has reached its memory limit: since then not all new blocks are tracked; raise maxMemoryMiB'
 
 /**
  * One stream of events: what comes under one topic for one rank on one socket. Watches its sequence and applies its
@@ -76,8 +84,11 @@ export class PublisherState implements EventSink {
   #gaps = 0
   #restarts = 0
   #orphans = 0
+  #misfit: BlockMisfit | undefined
   #closed = false
   #keys = new Int32Array(512)
+  /** The first blocks of the chains that it stored last. */
+  readonly beginnings: ChainBeginnings
   // Room for what the callback on extras finds.
   #salt: string | undefined
   #extraEnds: number[] = []
@@ -92,6 +103,7 @@ export class PublisherState implements EventSink {
     this.#sharing = new TopicSharing(context.clock)
     this.#rate = new MessageRate(context.limits.maxEventsPerSecond, context.clock)
     this.#lastEventMs = context.clock.nowMs()
+    this.beginnings = new ChainBeginnings(context.hasher)
   }
 
   get lastSequence(): number {
@@ -116,6 +128,10 @@ export class PublisherState implements EventSink {
   /** Stores dropped because their parent was not known. */
   get orphans(): number {
     return this.#orphans
+  }
+  /** The last store whose tokens are not as many as its blocks hold; undefined without any. */
+  get misfit(): BlockMisfit | undefined {
+    return this.#misfit
   }
   /** What is known of its hashing. */
   get alignment(): HashAlignment {
@@ -255,6 +271,7 @@ export class PublisherState implements EventSink {
     }
     const plane = this.#planeOf(event)
     if (plane === undefined) return
+    this.#context.eviction.makeRoom(event.hashCount)
     if (event.tokenCount === 0) {
       this.#storedKnown(event, plane)
       return
@@ -266,12 +283,24 @@ export class PublisherState implements EventSink {
     }
     if (event.tokenCount !== hashCount * blockTokens) {
       metrics.skipped('non_dense_block_span')
+      this.#misfit = {
+        count: (this.#misfit?.count ?? 0) + 1,
+        blockTokens,
+        tokensPerHash: event.tokenCount / hashCount,
+      }
       return
     }
     this.owner.blockTokens = blockTokens
     check.sawBlockTokens(this.owner.endpoint, blockTokens)
     if (event.loraName !== undefined) this.#context.names.sawAdapter(event.loraName)
-    if (!this.#setParent(event, this.#checkHashes(event))) {
+    const isReproduced = this.#checkHashes(event)
+    if (this.#isBehindForgotten(event)) {
+      this.owner.join.forgotten += hashCount
+      metrics.skipped('forgotten_parent')
+      return
+    }
+    const isBeginning = !event.hasParent
+    if (!this.#setParent(event, isReproduced)) {
       this.#orphans++
       metrics.skipped('unknown_parent')
       return
@@ -280,6 +309,7 @@ export class PublisherState implements EventSink {
     const parentLo = event.hasParent ? hasher.lo : 0
     const parentHi = event.hasParent ? hasher.hi : 0
     this.#computeKeys(event)
+    if (isBeginning) this.#noteBeginning(event)
     this.#enter(event, plane, parentLo, parentHi)
   }
 
@@ -296,7 +326,15 @@ export class PublisherState implements EventSink {
     for (let i = 0; i < event.hashCount; i++) {
       const lo = event.hashes[2 * i]!
       const hi = event.hashes[2 * i + 1]!
-      if (join.get(lo, hi) && index.remove(this.owner.number, plane, join.keyLo, join.keyHi)) {
+      if (!join.get(lo, hi)) {
+        if (join.forgotten === 0) continue
+        join.forgotten--
+        removed++
+      } else if (
+        index.remove(this.owner.number, plane, join.keyLo, join.keyHi) ||
+        // Forgotten for want of memory.
+        !index.holds(this.owner.number, join.keyLo, join.keyHi)
+      ) {
         join.drop(lo, hi)
         removed++
       }
@@ -332,6 +370,14 @@ export class PublisherState implements EventSink {
     return plane
   }
 
+  /** True when the event's parent was forgotten for want of memory: blocks that no lookup reaches need not be kept. */
+  #isBehindForgotten(event: EventDecoder): boolean {
+    if (!event.hasParent || this.#context.index.eviction.evicted === 0) return false
+    const { join, number } = this.owner
+    if (!join.get(event.parentLo, event.parentHi)) return join.forgotten > 0
+    return !this.#context.index.holds(number, join.keyLo, join.keyHi)
+  }
+
   /** A store without tokens: blocks that are known from elsewhere are now in this medium too. */
   #storedKnown(event: EventDecoder, plane: number): void {
     const { metrics, index } = this.#context
@@ -340,7 +386,17 @@ export class PublisherState implements EventSink {
     for (let i = 0; i < event.hashCount; i++) {
       const lo = event.hashes[2 * i]!
       const hi = event.hashes[2 * i + 1]!
-      if (!join.get(lo, hi)) continue
+      if (!join.get(lo, hi)) {
+        if (join.forgotten === 0) continue
+        join.forgotten++
+        stored++
+        continue
+      }
+      if (!index.holds(this.owner.number, join.keyLo, join.keyHi)) {
+        join.add(lo, hi, join.keyLo, join.keyHi)
+        stored++
+        continue
+      }
       this.#keys[0] = join.keyLo
       this.#keys[1] = join.keyHi
       if (index.store(this.owner.number, plane, this.#keys, 0, 1, 0, 0) === 0) continue
@@ -429,9 +485,16 @@ export class PublisherState implements EventSink {
     }
   }
 
+  #noteBeginning(event: EventDecoder): void {
+    this.beginnings.saw(event.tokens, event.blockTokens, this.#keys[0]!, this.#keys[1]!, {
+      salted: this.#salt !== undefined,
+      adapter: adapterOf(event) !== undefined,
+    })
+  }
+
   /** Stores the blocks whose keys are in `#keys`, and joins their hashes. */
   #enter(event: EventDecoder, plane: number, parentLo: number, parentHi: number): void {
-    const { index, metrics, logger, notices } = this.#context
+    const { index, metrics, eviction } = this.#context
     const { join, number } = this.owner
     const keys = this.#keys
     const stored = index.store(number, plane, keys, 0, event.hashCount, parentLo, parentHi)
@@ -454,9 +517,9 @@ export class PublisherState implements EventSink {
     }
     if (entered > 0) metrics.stored(entered)
     if (full === 0) return
+    join.forgotten += full
     metrics.skipped('index_full', full)
-    notices.set(INDEX_FULL, INDEX_FULL_TEXT)
-    logger.warnOnce(INDEX_FULL, INDEX_FULL_TEXT)
+    eviction.overflowed()
   }
 
   /**

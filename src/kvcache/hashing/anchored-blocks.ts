@@ -49,8 +49,15 @@ export class AnchoredBlocks {
    * Looks one prompt up; leaves the answer in `blocks` and `weighted`.
    *
    * @param usable blocks of the prompt that the engine could use
+   * @param isPicked whether what is found is marked as matched
    */
-  find(owner: Owner, prompt: Int32Array, usable: number, space: PromptSpace): void {
+  find(
+    owner: Owner,
+    prompt: Int32Array,
+    usable: number,
+    space: PromptSpace,
+    isPicked = false,
+  ): void {
     this.blocks = 0
     this.weighted = 0
     const chain = owner.anchors && this.#chainOf(owner, prompt, space)
@@ -67,7 +74,7 @@ export class AnchoredBlocks {
         if (this.blocks > 0) return
         continue
       }
-      this.#follow(owner, prompt, at, usable)
+      this.#follow(owner, prompt, at, usable, isPicked)
       // Other blocks may go on where these end.
       if (this.blocks > at) at = this.blocks - 1
     }
@@ -83,7 +90,7 @@ export class AnchoredBlocks {
   }
 
   /** Counts the blocks from `at` on, whose key the owner's join has just given. */
-  #follow(owner: Owner, prompt: Int32Array, at: number, usable: number): void {
+  #follow(owner: Owner, prompt: Int32Array, at: number, usable: number, isPicked: boolean): void {
     const { blockTokens } = owner
     const count = usable - at
     const keys = new Int32Array(count * 2)
@@ -91,6 +98,7 @@ export class AnchoredBlocks {
     keys[1] = this.#hasher.hi = owner.join.keyHi
     this.#hasher.extend(prompt, (at + 1) * blockTokens!, count - 1, blockTokens!, keys, 1)
     this.#index.lookup(keys, 0, count)
+    if (isPicked) this.#index.touch(keys, 0, count)
     const matched = this.#index.matched(owner.number)
     if (matched === 0) return
     const before = this.blocks > 0 ? this.weighted : at

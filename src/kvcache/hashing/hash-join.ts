@@ -1,6 +1,6 @@
 import type { MemoryBudget } from '../segments/memory-budget.ts'
 
-const PARTITIONS = 64
+export const PARTITIONS = 64
 const PARTITION_SHIFT = 26
 const FIRST_ENTRIES = 8
 // Engine hash (lo, hi), our key (lo, hi), references. Keys are never (0, 0), so that marks an empty entry.
@@ -29,6 +29,11 @@ export class HashJoin {
   #size = 0
   keyLo = 0
   keyHi = 0
+  /**
+   * References to hashes that the engine has and that are not known here for want of memory: their removals are still to
+   * come, and what is stored after them cannot be placed.
+   */
+  forgotten = 0
 
   constructor(budget: MemoryBudget) {
     this.#budget = budget
@@ -116,6 +121,41 @@ export class HashJoin {
     }
     this.#counts.fill(0)
     this.#size = 0
+    this.forgotten = 0
+  }
+
+  /**
+   * Forgets the hashes in one of `PARTITIONS` parts whose keys are gone, and gives back memory that they do not need.
+   *
+   * @returns entries that were looked at
+   */
+  sweep(partition: number, isGone: (keyLo: number, keyHi: number) => boolean): number {
+    const table = this.#tables[partition]
+    if (table === undefined) return 0
+    let gone = 0
+    for (let at = 0; at < table.length; at += INTS) {
+      const keyLo = table[at + 2]!
+      const keyHi = table[at + 3]!
+      if ((keyLo | keyHi) === 0 || !isGone(keyLo, keyHi)) continue
+      this.forgotten += table[at + 4]!
+      table[at + 4] = 0
+      gone++
+    }
+    const entries = table.length / INTS
+    this.#counts[partition]! -= gone
+    this.#size -= gone
+    if (this.#counts[partition] === 0) {
+      this.#budget.give(table.byteLength)
+      this.#tables[partition] = undefined
+      return entries
+    }
+    let needed = entries
+    // Room for a third more, so that it does not grow again at once.
+    const most = (this.#counts[partition]! * 4 * 256) / (3 * LIMITS[partition]!)
+    while (needed > FIRST_ENTRIES && most < needed / 2) needed /= 2
+    if (gone > 0 || needed < entries) this.#rebuild(partition, needed)
+    this.#budget.give((entries - needed) * INTS * 4)
+    return entries
   }
 
   /** Where the hash's entry is, or the empty one where it would be. */
@@ -130,22 +170,25 @@ export class HashJoin {
   }
 
   #grow(partition: number, entries: number): Int32Array | undefined {
+    if (!this.#budget.take(entries * INTS * 4)) return undefined
+    this.#budget.give(this.#tables[partition]?.byteLength ?? 0)
+    return this.#rebuild(partition, entries)
+  }
+
+  /** Puts the entries that have references into a table of another size, whose bytes are taken elsewhere. */
+  #rebuild(partition: number, entries: number): Int32Array {
     const old = this.#tables[partition]
-    const grown = entries * INTS * 4
-    if (!this.#budget.take(grown)) return undefined
     const table = new Int32Array(entries * INTS)
     this.#masks[partition] = entries - 1
-    if (old !== undefined) {
-      for (let from = 0; from < old.length; from += INTS) {
-        if ((old[from + 2]! | old[from + 3]!) === 0) continue
-        const lo = old[from]!
-        const hi = old[from + 1]!
-        const to = this.#find(table, mix(lo, hi), lo, hi)
-        for (let i = 0; i < INTS; i++) table[to + i] = old[from + i]!
-      }
-      this.#budget.give(old.byteLength)
-    }
     this.#tables[partition] = table
+    if (old === undefined) return table
+    for (let from = 0; from < old.length; from += INTS) {
+      if (old[from + 4] === 0) continue
+      const lo = old[from]!
+      const hi = old[from + 1]!
+      const to = this.#find(table, mix(lo, hi), lo, hi)
+      for (let i = 0; i < INTS; i++) table[to + i] = old[from + i]!
+    }
     return table
   }
 }

@@ -1,10 +1,11 @@
 import type { MemoryBudget } from './memory-budget.ts'
-import { GPU as GPU_PLANE } from './planes.ts'
+import { PageRoom } from './page-room.ts'
+import { GPU as GPU_PLANE, SPECULATIVE } from './planes.ts'
 import * as layout from './segment-pages.ts'
 import { headerAt, pageOf, type SegmentPages, segmentSize } from './segment-pages.ts'
 
 // Constants of the module itself are folded into compiled code, imported ones are not.
-const { FIRST_CHUNK, STATE, RECORDS, LENGTH_MASK, FLAGS_SHIFT } = layout
+const { FIRST_CHUNK, STATE, RECORDS, FLAGS_SHIFT, FLAGS_MASK } = layout
 const GPU = GPU_PLANE
 const RECORD_INTS = 3
 // A chunk is 16 ints, one cache line: the next chunk, then 5 records.
@@ -12,7 +13,9 @@ const CHUNK_INTS = 16
 const CHUNK_PAGE_LOG2 = 12
 const CHUNK_PAGE = 1 << CHUNK_PAGE_LOG2
 const CHUNK_PAGE_MASK = CHUNK_PAGE - 1
-const CHUNK_PAGE_BYTES = CHUNK_PAGE * CHUNK_INTS * 4
+export const CHUNK_PAGE_BYTES = CHUNK_PAGE * CHUNK_INTS * 4
+/** What is left of a page of chunks that was dropped. */
+const DROPPED = new Int32Array(0)
 
 // Flags of a segment's state.
 const REPEATED = 1
@@ -49,8 +52,10 @@ export class HolderLists {
   readonly chunkPages: Int32Array[] = []
   readonly #pages: readonly Int32Array[]
   readonly #budget: MemoryBudget
-  #freeChunk = 0
-  #topChunk = 1
+  readonly #room = new PageRoom(CHUNK_PAGE)
+  // Chunks in use by page.
+  readonly #used: number[] = []
+  #pageCount = 0
   // Where the record is that was found last.
   #records: Int32Array = new Int32Array(0)
   #at = 0
@@ -61,7 +66,7 @@ export class HolderLists {
   }
 
   get bytes(): number {
-    return this.chunkPages.length * CHUNK_PAGE_BYTES
+    return this.#pageCount * CHUNK_PAGE_BYTES
   }
 
   isEmpty(base: number): boolean {
@@ -183,6 +188,84 @@ export class HolderLists {
     if (!emptied) return false
     this.#compact(base)
     return this.isEmpty(base)
+  }
+
+  /** True when the owner holds a slot of the segment on a medium; speculation is none. */
+  hasOwner(base: number, owner: number, slot: number): boolean {
+    if (this.#find(base, -1 - (owner >>> 5), 1 << owner)) {
+      if ((this.#records[this.#at + 2]! & slot) !== 0) return true
+    }
+    for (let plane = GPU; plane < SPECULATIVE; plane++) {
+      if (this.#find(base, (owner << 2) | plane, slot)) return true
+    }
+    return false
+  }
+
+  /** Forgets all holders of a segment. */
+  clear(base: number): void {
+    const page = this.#pages[pageOf(base)]!
+    const h = headerAt(base)
+    page.fill(0, h + RECORDS, h + segmentSize(page, base))
+    for (let chunk = page[h + FIRST_CHUNK]!; chunk !== 0; ) {
+      const records = this.chunkPages[chunkPageOf(chunk)]!
+      const c = chunkAt(chunk)
+      const next = records[c]!
+      records.fill(0, c, c + CHUNK_INTS)
+      this.#freeChunk(chunk)
+      chunk = next
+    }
+    page[h + FIRST_CHUNK] = 0
+  }
+
+  /** Pages of chunks that are to run empty: the sparsest, as many as the free room of the others can take up. */
+  closeSparse(): readonly number[] {
+    const numbers = [...this.chunkPages.keys()].filter((n) => this.chunkPages[n] !== DROPPED)
+    numbers.sort((a, b) => this.#used[a]! - this.#used[b]!)
+    let room = numbers.reduce((sum, n) => sum + CHUNK_PAGE - this.#used[n]!, 0)
+    const closed: number[] = []
+    for (const n of numbers) {
+      // A quarter of a page stays for lists that grow.
+      room -= CHUNK_PAGE
+      if (room < CHUNK_PAGE / 4) break
+      this.#room.close(n)
+      closed.push(n)
+    }
+    return closed
+  }
+
+  /** Moves what is in closed pages of chunks into others. */
+  leaveClosed(base: number): void {
+    let records = this.#pages[pageOf(base)]!
+    let at = headerAt(base) + FIRST_CHUNK
+    for (let chunk = records[at]!; chunk !== 0; chunk = records[at]!) {
+      if (this.#room.isClosed(chunkPageOf(chunk))) {
+        const to = this.#newChunk()
+        if (to === 0) return
+        const from = this.chunkPages[chunkPageOf(chunk)]!
+        const c = chunkAt(chunk)
+        this.chunkPages[chunkPageOf(to)]!.set(from.subarray(c, c + CHUNK_INTS), chunkAt(to))
+        from.fill(0, c, c + CHUNK_INTS)
+        this.#freeChunk(chunk)
+        records[at] = to
+        chunk = to
+      }
+      records = this.chunkPages[chunkPageOf(chunk)]!
+      at = chunkAt(chunk)
+    }
+  }
+
+  /** Gives closed pages of chunks back that are empty; the others are used on. */
+  settle(closed: readonly number[]): void {
+    for (const page of closed) {
+      if (this.#used[page] !== 0) {
+        this.#room.open(page)
+        continue
+      }
+      this.chunkPages[page] = DROPPED
+      this.#pageCount--
+      this.#room.drop(page)
+      this.#budget.give(CHUNK_PAGE_BYTES)
+    }
   }
 
   /** Finds the record with this tag whose second int has one of the bits. */
@@ -383,7 +466,7 @@ export class HolderLists {
       end = c + CHUNK_INTS
       chunk = records[c]!
     }
-    page[h + STATE] = (page[h + STATE]! & LENGTH_MASK) | (flags << FLAGS_SHIFT)
+    page[h + STATE] = (page[h + STATE]! & ~FLAGS_MASK) | (flags << FLAGS_SHIFT)
   }
 
   /** Fills the place `hole` with the last record of the list. */
@@ -404,23 +487,31 @@ export class HolderLists {
     list[last + 2] = 0
     if (head !== 0 && last === first) {
       page[h + FIRST_CHUNK] = list[first - 1]!
-      list[first - 1] = this.#freeChunk
-      this.#freeChunk = head
+      this.#freeChunk(head)
     }
   }
 
   #newChunk(): number {
-    const free = this.#freeChunk
-    if (free !== 0) {
-      this.#freeChunk = this.chunkPages[chunkPageOf(free)]![chunkAt(free)]!
-      return free
-    }
-    const chunk = this.#topChunk
-    if (chunkPageOf(chunk) >= this.chunkPages.length) {
+    let page = this.#room.find()
+    if (page < 0) {
       if (!this.#budget.take(CHUNK_PAGE_BYTES)) return 0
-      this.chunkPages.push(new Int32Array(CHUNK_PAGE * CHUNK_INTS))
+      page = this.#room.add()
+      this.chunkPages[page] = new Int32Array(CHUNK_PAGE * CHUNK_INTS)
+      this.#used[page] = 0
+      this.#pageCount++
     }
-    this.#topChunk++
-    return chunk
+    this.#used[page]!++
+    const freed = this.#room.freed(page)
+    if (freed === 0) return page * CHUNK_PAGE + this.#room.takeFresh(page)
+    this.#room.setFreed(page, this.chunkPages[page]![chunkAt(freed)]!)
+    return freed
+  }
+
+  /** Gives back a chunk without records. */
+  #freeChunk(chunk: number): void {
+    const page = chunkPageOf(chunk)
+    this.#used[page]!--
+    this.chunkPages[page]![chunkAt(chunk)] = this.#room.freed(page)
+    this.#room.setFreed(page, chunk)
   }
 }

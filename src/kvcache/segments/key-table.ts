@@ -1,7 +1,7 @@
 import type { MemoryBudget } from './memory-budget.ts'
 import { keyAt, pageOf, type SegmentPages } from './segment-pages.ts'
 
-const PARTITIONS = 1024
+export const PARTITIONS = 1024
 const PARTITION_MASK = PARTITIONS - 1
 const FIRST_ENTRIES = 16
 const ENTRY_BYTES = 8
@@ -60,7 +60,7 @@ export class KeyTable {
     const entries = table.length >>> 1
     const count = this.#counts[partition]!
     if (count * 4 >= entries * 3) {
-      if (this.#budget.take(entries * ENTRY_BYTES)) table = this.#grow(partition)
+      if (this.#budget.take(entries * ENTRY_BYTES)) table = this.#resize(partition, entries * 2)
       else if (count * 16 >= entries * 15) return NO_MEMORY
     }
     const mask = table.length - 1
@@ -107,9 +107,28 @@ export class KeyTable {
     table[hole + 1] = 0
   }
 
-  #grow(partition: number): Int32Array {
+  /** Tells that a known key's block is at another slot. */
+  move(lo: number, hi: number, from: number, to: number): void {
+    const table = this.#tables[hi & PARTITION_MASK]!
+    const mask = table.length - 1
+    let j = (lo << 1) & mask
+    while (table[j] !== from) j = (j + 2) & mask
+    table[j] = to
+  }
+
+  /** Gives memory of a partition back that is mostly empty. */
+  shrink(partition: number): void {
+    const entries = this.#tables[partition]!.length >>> 1
+    let fewer = entries
+    while (fewer > FIRST_ENTRIES && this.#counts[partition]! * 5 < fewer) fewer >>>= 1
+    if (fewer === entries) return
+    this.#resize(partition, fewer)
+    this.#budget.give((entries - fewer) * ENTRY_BYTES)
+  }
+
+  #resize(partition: number, entries: number): Int32Array {
     const old = this.#tables[partition]!
-    const grown = new Int32Array(old.length * 2)
+    const grown = new Int32Array(entries * 2)
     const mask = grown.length - 1
     for (let i = 0; i < old.length; i += 2) {
       if (old[i] === 0) continue

@@ -3,14 +3,19 @@ import { HolderLists } from './holder-lists.ts'
 import { ENTERED, KeyTable } from './key-table.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { commonRun, PrefixLookup } from './prefix-lookup.ts'
+import { type EvictionRound, SegmentEviction } from './segment-eviction.ts'
 import * as layout from './segment-pages.ts'
 import { headerAt, keyAt, pageOf, SegmentPages, segmentSize } from './segment-pages.ts'
 
 export { CPU, DISK, GPU, SPECULATIVE } from './planes.ts'
 
 // Constants of the module itself are folded into compiled code, imported ones are not.
-const { NEXT_SLOT, STATE, LENGTH_MASK } = layout
+const { NEXT_SLOT, STATE, LENGTH_MASK, EPOCH_SHIFT, EPOCH_MASK } = layout
 const UNIT_SLOTS = 32
+const STATE_MASK = (1 << EPOCH_SHIFT) - 1
+// An epoch ends with this part of all blocks stored or marked anew, and not before as many.
+const EPOCH_PARTS_LOG2 = 7
+const MIN_EPOCH_BLOCKS = 32
 const FIRST_OWNERS = 64
 
 /**
@@ -26,7 +31,11 @@ const FIRST_OWNERS = 64
  * calls of `sweep`, after which the number is used again. Nothing costs more for owners that are gone.
  *
  * A plane says where a block is held. Every `store` of a block adds one reference, every `remove` takes one away.
- * When the memory budget is used up, `store` takes no more blocks and says so.
+ * When the memory budget is used up, `store` takes no more blocks and says so; `eviction` makes room.
+ *
+ * Every segment is marked with the epoch in which it was last matched (`touch`), or stored without a parent. Blocks that
+ * are stored after a parent take over its mark. So along a chain marks never grow newer, and what is forgotten first is
+ * its end. Lookups mark nothing.
  */
 export class SegmentIndex {
   readonly #segments: SegmentPages
@@ -45,12 +54,29 @@ export class SegmentIndex {
   #sweeping: number[] = []
   #sweepSlot = 0
   #sweepEnd = 0
+  #epoch = 0
+  // Blocks stored or marked anew in it, and how many end it.
+  #epochBlocks = 0
+  #epochEnd = MIN_EPOCH_BLOCKS
+  /** Forgets what was not matched for longest; idle until a round is begun with `evict`. */
+  readonly eviction: SegmentEviction
 
   constructor(budget: MemoryBudget = new MemoryBudget(Number.POSITIVE_INFINITY)) {
     this.#segments = new SegmentPages(budget)
     this.#table = new KeyTable(this.#segments, budget)
     this.#holders = new HolderLists(this.#segments, budget)
     this.#lookup = new PrefixLookup(this.#segments, this.#table, this.#holders)
+    this.eviction = new SegmentEviction({
+      segments: this.#segments,
+      table: this.#table,
+      holders: this.#holders,
+      free: (base) => this.#free(base),
+      freeIfDead: (base) => {
+        const isDead = this.#sweeping.length > 0 && this.#holders.forget(base, this.#dead)
+        if (isDead) this.#free(base)
+        return isDead
+      },
+    })
   }
 
   /** Distinct blocks held by anyone. */
@@ -61,6 +87,19 @@ export class SegmentIndex {
   /** Bytes of the arrays. */
   get bytes(): number {
     return this.#table.bytes + this.#segments.bytes + this.#holders.bytes
+  }
+
+  /** Slots for blocks that are there, and those of them that are free. */
+  get slots(): number {
+    return this.#segments.slots
+  }
+  get freeSlots(): number {
+    return this.#segments.freeSlots
+  }
+
+  /** Begins a round of `eviction`. */
+  evict(round: EvictionRound): void {
+    this.eviction.begin(this.#epoch, round)
   }
 
   /** Sets what a matched block counts by plane; a block in several planes counts by the best of them. */
@@ -135,6 +174,9 @@ export class SegmentIndex {
         previous = this.#table.find(parentLo, parentHi)
       }
     }
+    const parent = previous
+    // It may change on the way: all blocks get the mark of the first.
+    const epoch = this.#epoch
     let i = 0
     while (i < count) {
       const k = (from + i) << 1
@@ -157,10 +199,19 @@ export class SegmentIndex {
           if (offset === 0) this.#free(base)
           break
         }
-        if (offset === 0 && previous !== 0) this.#setNext(previous, slot)
+        if (offset === 0) {
+          page[headerAt(base) + STATE]! |= this.#markAfter(parent, epoch) << EPOCH_SHIFT
+          if (previous !== 0) this.#setNext(previous, slot)
+        }
+        this.#epochBlocks += run
+        if (this.#epochBlocks >= this.#epochEnd) this.#nextEpoch()
       } else {
-        run = (page[headerAt(base) + STATE]! & LENGTH_MASK) - offset
-        run = commonRun(page, slot, keys, from + i, Math.min(run, count - i))
+        const h = headerAt(base)
+        const length = page[h + STATE]! & LENGTH_MASK
+        run = commonRun(page, slot, keys, from + i, Math.min(length - offset, count - i))
+        if (offset === 0 || slot !== previous + 1) {
+          this.#mark(page, h, this.#markAfter(parent, epoch), length)
+        }
       }
       if (!this.#holders.add(base, owner, plane, firstBits(run) << offset)) {
         if (this.#holders.isEmpty(base)) this.#free(base)
@@ -171,6 +222,40 @@ export class SegmentIndex {
     }
     if (i > 0) this.#lastStored = previous
     return i
+  }
+
+  /** Marks the blocks of a chain as matched, from the first one to the last that anybody holds. */
+  touch(keys: Int32Array, from: number, count: number): void {
+    const mark = this.#epoch
+    let previous = 0
+    for (let i = 0; i < count; ) {
+      const lo = keys[(from + i) << 1]!
+      const hi = keys[((from + i) << 1) + 1]!
+      let slot = previous === 0 ? 0 : this.#following(previous, lo, hi)
+      if (slot === 0) slot = this.#table.find(lo, hi)
+      if (slot === 0) return
+      const page = this.#segments.pages[pageOf(slot)]!
+      const offset = slot & (segmentSize(page, slot) - 1)
+      const h = headerAt(slot - offset)
+      const length = page[h + STATE]! & LENGTH_MASK
+      this.#mark(page, h, mark, length)
+      const run = commonRun(page, slot, keys, from + i, Math.min(length - offset, count - i))
+      i += run
+      previous = slot + run - 1
+    }
+  }
+
+  /** True when anybody holds the block. */
+  contains(lo: number, hi: number): boolean {
+    return this.#table.find(lo, hi) !== 0
+  }
+
+  /** True when the owner holds the block on some medium; speculation is none. */
+  holds(owner: number, lo: number, hi: number): boolean {
+    const slot = this.#table.find(lo, hi)
+    if (slot === 0) return false
+    const base = this.#segments.baseOf(slot)
+    return this.#holders.hasOwner(base, owner, 1 << (slot - base))
   }
 
   /** Takes one reference from one block; false when the owner did not hold it in that plane. */
@@ -234,6 +319,30 @@ export class SegmentIndex {
   /** An owner that the last lookup found, by its place in [0, answer of the lookup). */
   found(place: number): number {
     return this.#lookup.found(place)
+  }
+
+  /** The mark for what is stored after a parent, whose slot is given; 0 for none: then it is the epoch's. */
+  #markAfter(parent: number, epoch: number): number {
+    if (parent === 0) return epoch
+    const page = this.#segments.pages[pageOf(parent)]!
+    return page[headerAt(this.#segments.baseOf(parent)) + STATE]! >>> EPOCH_SHIFT
+  }
+
+  /** Marks a segment, unless it has a newer mark. */
+  #mark(page: Int32Array, h: number, mark: number, length: number): void {
+    const state = page[h + STATE]!
+    const before = state >>> EPOCH_SHIFT
+    if (before === mark) return
+    if (((this.#epoch - before) & EPOCH_MASK) < ((this.#epoch - mark) & EPOCH_MASK)) return
+    page[h + STATE] = (state & STATE_MASK) | (mark << EPOCH_SHIFT)
+    this.#epochBlocks += length
+    if (this.#epochBlocks >= this.#epochEnd) this.#nextEpoch()
+  }
+
+  #nextEpoch(): void {
+    this.#epoch = (this.#epoch + 1) & EPOCH_MASK
+    this.#epochBlocks = 0
+    this.#epochEnd = Math.max(MIN_EPOCH_BLOCKS, this.#table.size >>> EPOCH_PARTS_LOG2)
   }
 
   /** The slot of the key if it is the one after `previous`: in its segment, or in the one stored last after it. */

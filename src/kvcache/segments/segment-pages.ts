@@ -1,4 +1,5 @@
 import type { MemoryBudget } from './memory-budget.ts'
+import { PageRoom } from './page-room.ts'
 
 // A unit is 32 block slots, cut into segments of one size: 4, 8, 16 or 32 slots.
 const UNIT_SLOTS = 32
@@ -19,7 +20,9 @@ const PAGE_UNITS_LOG2 = 11
 const PAGE_UNITS = PAGE_SLOTS / UNIT_SLOTS
 const LINKS_AT = PAGE_SLOTS * UNIT_INTS_PER_SLOT
 const PAGE_INTS = LINKS_AT + PAGE_UNITS * 2
-const PAGE_BYTES = PAGE_INTS * 4
+export const PAGE_BYTES = PAGE_INTS * 4
+/** What is left of a page that was dropped: a hint that points to it finds no key. */
+const DROPPED = new Int32Array(PAGE_INTS)
 
 // Ints of a header: see `headerAt`.
 export const FIRST_CHUNK = 0
@@ -29,6 +32,10 @@ export const RECORDS = 4
 // Of the state.
 export const LENGTH_MASK = 63
 export const FLAGS_SHIFT = 8
+export const FLAGS_MASK = 3 << FLAGS_SHIFT
+/** When the segment was last matched or stored, in epochs that wrap around: the highest bits of the state. */
+export const EPOCH_SHIFT = 10
+export const EPOCH_MASK = (1 << (32 - EPOCH_SHIFT)) - 1
 
 /** Number of the page that a slot is in. */
 export function pageOf(slot: number): number {
@@ -42,8 +49,8 @@ export function keyAt(slot: number): number {
 
 /**
  * Where the header of the segment that begins at a slot is in its page. A header has as many ints as its segment has
- * slots: the first chunk of further holders, the slot stored last after this segment, length and flags, a word of the
- * unit's, and then room for records of holders.
+ * slots: the first chunk of further holders, the slot stored last after this segment, its state (length, flags, epoch), a
+ * word of the unit's, and then room for records of holders.
  */
 export function headerAt(base: number): number {
   return (base & UNIT_IN_PAGE) * UNIT_INTS_PER_SLOT + KEY_INTS + (base & SLOT_IN_UNIT)
@@ -61,22 +68,36 @@ export function segmentSize(page: Int32Array, slot: number): number {
 export class SegmentPages {
   readonly pages: Int32Array[] = []
   readonly #budget: MemoryBudget
-  // Heads of the lists of units: those with a free segment by size, and those without any segment.
+  // Heads of the lists of units with a free segment by size. Units without any segment are in `#room`.
   readonly #withRoom = new Int32Array(MAX_SIZE_LOG2 + 1)
-  #freeUnit = 0
-  #topUnit = 1
+  readonly #room = new PageRoom(PAGE_UNITS)
+  // Slots of segments by page.
+  readonly #used: number[] = []
+  #usedSlots = 0
+  #pageCount = 0
 
   constructor(budget: MemoryBudget) {
     this.#budget = budget
   }
 
   get bytes(): number {
-    return this.pages.length * PAGE_BYTES
+    return this.#pageCount * PAGE_BYTES
+  }
+
+  /** Slots that the pages have. */
+  get slots(): number {
+    return this.#pageCount * PAGE_SLOTS
+  }
+
+  /** Slots that are not part of a segment. */
+  get freeSlots(): number {
+    return this.slots - this.#usedSlots
   }
 
   /** First slot that was never used. */
   get topSlot(): number {
-    return this.#topUnit * UNIT_SLOTS
+    const last = this.pages.length - 1
+    return last < 0 ? 0 : last * PAGE_SLOTS + this.#room.reached(last) * UNIT_SLOTS
   }
 
   /** True when the slot's block has this key. A slot that was freed has none. */
@@ -91,13 +112,17 @@ export class SegmentPages {
     return slot & -segmentSize(this.pages[pageOf(slot)]!, slot)
   }
 
-  /** First slot of a new segment of at least `slots` slots if that many fit into one; 0 without memory. */
-  allocate(slots: number): number {
+  /**
+   * First slot of a new segment of at least `slots` slots if that many fit into one; 0 without memory.
+   *
+   * @param mayGrow false for a segment in the pages that there are
+   */
+  allocate(slots: number, mayGrow = true): number {
     let log2 = MIN_SIZE_LOG2
     while (log2 < MAX_SIZE_LOG2 && 1 << log2 < slots) log2++
     let unit = this.#withRoom[log2]!
     if (unit === 0) {
-      unit = this.#newUnit()
+      unit = this.#newUnit(mayGrow)
       if (unit === 0) return 0
       this.#setWord(unit, log2 | (firstPieces(log2) << FREE_SHIFT))
       this.#link(unit, log2)
@@ -105,6 +130,7 @@ export class SegmentPages {
     const word = this.#word(unit)
     const free = word >>> FREE_SHIFT
     const left = free & (free - 1)
+    this.#use(unit, 1 << log2)
     this.#setWord(unit, log2 | (left << FREE_SHIFT))
     if (left === 0) this.#unlink(unit, log2)
     return unit * UNIT_SLOTS + ((31 - Math.clz32(free & -free)) << log2)
@@ -124,30 +150,91 @@ export class SegmentPages {
     const log2 = word & SIZE_MASK
     const before = word >>> FREE_SHIFT
     const after = before | (1 << ((base & SLOT_IN_UNIT) >>> log2))
+    this.#use(unit, -1 << log2)
+    const isListed = !this.#room.isClosed(pageOf(base))
     if (after === firstPieces(log2)) {
-      if (before !== 0) this.#unlink(unit, log2)
-      this.#setWord(unit, MAX_SIZE_LOG2)
-      this.#setLink(unit, 0, this.#freeUnit)
-      this.#freeUnit = unit
+      if (before !== 0 && isListed) this.#unlink(unit, log2)
+      this.#freeUnit(unit)
     } else {
       this.#setWord(unit, log2 | (after << FREE_SHIFT))
-      if (before === 0) this.#link(unit, log2)
+      if (before === 0 && isListed) this.#link(unit, log2)
     }
   }
 
-  #newUnit(): number {
-    const free = this.#freeUnit
-    if (free !== 0) {
-      this.#freeUnit = this.#linked(free, 0)
-      return free
+  /** Pages that are there, those with the fewest slots in use first. */
+  sparsest(): number[] {
+    const numbers = [...this.pages.keys()].filter((page) => this.pages[page] !== DROPPED)
+    return numbers.sort((a, b) => this.#used[a]! - this.#used[b]!)
+  }
+
+  /** Units of a page that were used ever: its first ones. */
+  unitsOf(page: number): number {
+    return this.#room.reached(page)
+  }
+
+  /** Slots in use of a page. */
+  usedOf(page: number): number {
+    return this.#used[page]!
+  }
+
+  isClosed(page: number): boolean {
+    return this.#room.isClosed(page)
+  }
+
+  /** Makes no more segments in a page that is to run empty. */
+  close(page: number): void {
+    this.#room.close(page)
+    this.#eachWithRoom(page, (unit, log2) => this.#unlink(unit, log2))
+  }
+
+  /** Gives a closed page back if it is empty, else makes segments in it again. */
+  settle(page: number): void {
+    if (this.#used[page] === 0) {
+      this.pages[page] = DROPPED
+      this.#pageCount--
+      this.#room.drop(page)
+      this.#budget.give(PAGE_BYTES)
+      return
     }
-    const unit = this.#topUnit
-    if (unit >>> PAGE_UNITS_LOG2 >= this.pages.length) {
-      if (!this.#budget.take(PAGE_BYTES)) return 0
-      this.pages.push(new Int32Array(PAGE_INTS))
+    this.#room.open(page)
+    this.#eachWithRoom(page, (unit, log2) => this.#link(unit, log2))
+  }
+
+  /** Calls back for the units of a page that have segments and room for another. */
+  #eachWithRoom(page: number, visit: (unit: number, log2: number) => void): void {
+    const first = page * PAGE_UNITS
+    const end = first + this.#room.reached(page)
+    for (let unit = first; unit < end; unit++) {
+      const word = this.#word(unit)
+      if (word >>> FREE_SHIFT !== 0) visit(unit, word & SIZE_MASK)
     }
-    this.#topUnit++
-    return unit
+  }
+
+  #use(unit: number, slots: number): void {
+    this.#used[unit >>> PAGE_UNITS_LOG2]! += slots
+    this.#usedSlots += slots
+  }
+
+  #newUnit(mayGrow: boolean): number {
+    let page = this.#room.find()
+    if (page < 0) {
+      if (!mayGrow || !this.#budget.takeUnspared(PAGE_BYTES)) return 0
+      page = this.#room.add()
+      this.pages[page] = new Int32Array(PAGE_INTS)
+      this.#used[page] = 0
+      this.#pageCount++
+    }
+    const freed = this.#room.freed(page)
+    if (freed === 0) return page * PAGE_UNITS + this.#room.takeFresh(page)
+    this.#room.setFreed(page, this.#linked(freed, 0))
+    return freed
+  }
+
+  #freeUnit(unit: number): void {
+    const page = unit >>> PAGE_UNITS_LOG2
+    this.#setWord(unit, MAX_SIZE_LOG2)
+    this.#setLink(unit, 0, this.#room.freed(page))
+    this.#room.setFreed(page, unit)
   }
 
   #link(unit: number, log2: number): void {

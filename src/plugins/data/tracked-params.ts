@@ -119,6 +119,48 @@ export const TRACKED_PARAMS = {
     pattern: DURATION,
     description: 'How long that lasts where responses are not seen.',
   }),
+  truth: Type.Object(
+    {
+      enabled: Type.Boolean({
+        default: true,
+        description: 'False believes the events whatever the engines answer.',
+      }),
+      window: Type.Integer({
+        minimum: 2,
+        maximum: 1000,
+        default: 16,
+        description: "How many of an endpoint's last answers count that can tell right from wrong.",
+      }),
+      maxWrong: Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 1,
+        default: 0.5,
+        description: 'Share of the window that was predicted wrong when the events are distrusted.',
+      }),
+      tolerance: Type.Number({
+        minimum: 0,
+        maximum: 1,
+        default: 0.1,
+        description: 'Share of the prompt by which a prediction may differ; a block in any case.',
+      }),
+      minTokens: Type.Integer({
+        minimum: 0,
+        default: 0,
+        description: 'Prompts of fewer tokens are not judged.',
+      }),
+      recoverAfter: Type.Integer({
+        minimum: 1,
+        maximum: 1000,
+        default: 8,
+        description:
+          'Answers in a row that must be predicted right until the events are believed again.',
+      }),
+    },
+    {
+      default: {},
+      description: "Comparison of what events predict with the engines' `cached_tokens`.",
+    },
+  ),
 }
 
 const Tracked = Type.Object(TRACKED_PARAMS)
@@ -170,5 +212,6 @@ export function configureTracked(
   matcher.configure({
     speculative: params.speculativeIndexing,
     unseenMs: durationMs(params.speculativeTTL),
+    ...(params.truth.enabled && { truth: params.truth }),
   })
 }

@@ -39,6 +39,11 @@ export function trackedRemarks(params: TrackedParams, use: PluginUse): readonly 
       'metricsLoggingInterval',
     )
   }
+  if (!params.truth.enabled) {
+    for (const key of ['window', 'maxWrong', 'tolerance', 'minTokens', 'recoverAfter']) {
+      unused('truth.enabled is false', 'truth', key)
+    }
+  }
   const mediums = mediumWeightsOf(params)
   if (Object.values(mediums).every((weight) => weight === 0)) {
     const message = 'a block is worth 0 in every medium, so that every endpoint scores 0; raise one'

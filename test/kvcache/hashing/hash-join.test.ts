@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { HashJoin } from '../../../src/kvcache/hashing/hash-join.ts'
+import { HashJoin, PARTITIONS } from '../../../src/kvcache/hashing/hash-join.ts'
 import { MemoryBudget } from '../../../src/kvcache/segments/memory-budget.ts'
 import { below, seeded } from '../random.ts'
 
@@ -45,5 +45,37 @@ describe('HashJoin', () => {
     assert.ok(added > 20 && added < 1_000, `${added}`)
     assert.equal(join.size, added)
     assert.equal(join.get(0, 0), true)
+  })
+
+  it('loses the hashes whose keys are gone, counts their references, and gives memory back', () => {
+    const budget = new MemoryBudget(1 << 26)
+    const join = new HashJoin(budget)
+    for (let i = 0; i < 40_000; i++) {
+      for (let times = 0; times <= i % 3; times++) join.add(i, -i, i + 1, 7)
+    }
+    const before = budget.usedBytes
+    let looked = 0
+    const sweep = (isGone: (keyLo: number) => boolean) => {
+      for (let p = 0; p < PARTITIONS; p++) looked += join.sweep(p, isGone)
+    }
+    sweep(() => false)
+    assert.deepEqual([join.size, join.forgotten, budget.usedBytes], [40_000, 0, before])
+    assert.ok(looked >= 40_000)
+    sweep((keyLo) => keyLo > 4000)
+    assert.equal(join.size, 4000)
+    let references = 0
+    for (let i = 4000; i < 40_000; i++) references += 1 + (i % 3)
+    assert.equal(join.forgotten, references)
+    assert.ok(budget.usedBytes < before / 4, `${before} to ${budget.usedBytes} bytes`)
+    for (let i = 0; i < 40_000; i++) {
+      assert.equal(join.get(i, -i), i < 4000)
+      if (i < 4000) assert.deepEqual([join.keyLo, join.keyHi], [i + 1, 7])
+    }
+    sweep(() => true)
+    assert.deepEqual([join.size, budget.usedBytes], [0, 0])
+    assert.equal(join.add(1, 2, 3, 4), true)
+    assert.equal(join.get(1, 2), true)
+    join.clear()
+    assert.deepEqual([join.forgotten, budget.usedBytes], [0, 0])
   })
 })
