@@ -1,9 +1,11 @@
 import { fileURLToPath } from 'node:url'
 import { AdminServer } from './admin/server.ts'
 import { EventSockets } from './app/event-sockets.ts'
+import { explainDecision, explainRequest } from './app/explain.ts'
 import type { KubernetesOptions } from './app/kubernetes.ts'
 import { type ConfigText, type PoolOptions, warnOf } from './app/pool.ts'
 import { type BaseConfig, Pools, type PoolsServices } from './app/pools.ts'
+import { type ProxyOptions, startProxy } from './app/proxy.ts'
 import { endpointsFile } from './app/settings.ts'
 import { MAX_DOCUMENT_BYTES, readDocument } from './config/document.ts'
 import { FileWatch, readText } from './config/file-watch.ts'
@@ -25,10 +27,13 @@ import { PoolRouter } from './framework/routing/pool-router.ts'
 import { RequestLog, type RequestLogMode } from './framework/routing/request-log.ts'
 import type { ResponsesMode } from './framework/routing/request-policy.ts'
 import type { Clock, Router } from './framework/services.ts'
+import type { Gateway } from './gateway/gateway.ts'
 import { builtinPlugins } from './plugins/index.ts'
+import { AnswerTimes } from './telemetry/answer-times.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
+import { RoutingHistory } from './telemetry/routing-history.ts'
 import { version } from './version.ts'
 
 /** The profile that is used when none is given. */
@@ -59,11 +64,15 @@ export interface ServeOptions {
   readonly certPath?: string
   /** The configuration says when absent. */
   readonly responses?: ResponsesMode
+  /** Whether responses say what was decided (`x-epp-decision`); the configuration says when absent. */
+  readonly decisionHeader?: boolean
   /** Endpoints to name after the target; those that the picker picks when absent. */
   readonly fallbackEndpoints?: number
   readonly refreshMetricsInterval: number
   readonly requestTimeout: number
   readonly drainTimeout: number
+  /** The embedded proxy; none when absent. */
+  readonly proxy?: ProxyOptions
   readonly maxBodyMib: number
   readonly maxBufferedMib: number
   /** The defaults when absent. */
@@ -98,6 +107,8 @@ export interface Ports {
   readonly grpc: number
   readonly health: number
   readonly metrics: number
+  /** Of the embedded proxy; undefined without it. */
+  readonly proxy: number | undefined
 }
 
 const clock: Clock = { nowMs: () => performance.now(), epochMs: () => Date.now() }
@@ -179,8 +190,14 @@ async function startParts(
   onClose(() => sockets.close())
   const decisions = new DecisionLog(DECISIONS_KEPT)
   const requestLog = new RequestLog(logger, options.requestLog)
+  const history = new RoutingHistory(clock)
+  const answerTimes = new AnswerTimes()
+  const observers = [
+    { name: 'routing-history', plugin: history },
+    { name: 'answer-times', plugin: answerTimes },
+  ]
   const pools = new Pools(
-    { ...services, sockets, decisions, requestLog, load },
+    { ...services, sockets, decisions, requestLog, load, observers },
     poolOptions(options),
     base,
   )
@@ -210,8 +227,15 @@ async function startParts(
     'Connections closed at once, since a port had as many as are allowed.',
     { port: 'admin' },
   )
+  let gateway: Gateway | undefined
+  const bodyLimits = {
+    maxBodyBytes: options.maxBodyMib * MEBIBYTE,
+    maxBufferedBytes: options.maxBufferedMib * MEBIBYTE,
+  }
   const admin = new AdminServer(
     {
+      version,
+      epochMs: clock.epochMs,
       metricsContentType: metrics.contentType,
       metricsText: () => metrics.text(),
       ready: () => [
@@ -223,12 +247,20 @@ async function startParts(
           ),
       ],
       notices: () => notices.list(),
-      endpoints: () => pools.list().flatMap((pool) => pool.endpointPage()),
-      configuration: () => {
-        const pages = pools.list().map((pool) => pool.configPage())
-        return pages.length === 1 ? pages[0] : pages
+      endpoints: () => {
+        const ejected = new Map(gateway?.ejected().map((each) => [each.endpoint, each]))
+        return pools
+          .list()
+          .flatMap((pool) => pool.endpointPage())
+          .map((page) => ({ ...page, ejected: ejected.get(page.address) }))
       },
+      configurations: () => pools.list().map((pool) => pool.configPage()),
       decisions,
+      explanation: (decision) => explainDecision(pools.list(), decision),
+      explain: (asked, signal) => explainRequest(pools.list(), asked, signal),
+      maxBodyBytes: bodyLimits.maxBodyBytes,
+      answerTime: (decision) => answerTimes.of(decision),
+      history,
     },
     {
       ...host,
@@ -249,8 +281,7 @@ async function startParts(
       grpcPort: options.grpcPort,
       grpcHealthPort: options.grpcHealthPort,
       ...limits,
-      maxBodyBytes: options.maxBodyMib * MEBIBYTE,
-      maxBufferedBytes: options.maxBufferedMib * MEBIBYTE,
+      ...bodyLimits,
       secureServing: options.secureServing,
       certPath: options.certPath,
       enableCertReload: options.enableCertReload ?? false,
@@ -258,11 +289,28 @@ async function startParts(
   )
   onClose(async () => {
     readiness.set('draining', false, 'shutting down')
-    await Promise.all([kubernetes?.stepDown(), extProc.stop(options.drainTimeout)])
+    const { drainTimeout } = options
+    await Promise.all([
+      kubernetes?.stepDown(),
+      extProc.stop(drainTimeout),
+      gateway?.stop(drainTimeout),
+    ])
   })
+  if (options.proxy !== undefined) {
+    gateway = await startProxy(
+      options.proxy,
+      { ...limits, ...bodyLimits, enableCertReload: options.enableCertReload ?? false },
+      { ...services, router, endpoints: pools.endpoints },
+    )
+  }
   readiness.set('ports', true, 'all are open')
 
-  const ports = { grpc: extProc.grpcPort, health: extProc.grpcHealthPort, metrics: metricsPort }
+  const ports = {
+    grpc: extProc.grpcPort,
+    health: extProc.grpcHealthPort,
+    metrics: metricsPort,
+    proxy: gateway?.port,
+  }
   logger.info('Serving', {
     ...ports,
     kvEvents: sockets.boundAddress,
@@ -311,6 +359,8 @@ function poolOptions(options: ServeOptions): Omit<PoolOptions, 'name'> {
     director: {
       requestTimeoutMs: options.requestTimeout,
       ...(options.responses !== undefined && { responses: options.responses }),
+      passesResponses: options.proxy !== undefined,
+      ...(options.decisionHeader !== undefined && { decisionHeader: options.decisionHeader }),
       ...(options.fallbackEndpoints !== undefined && {
         fallbackEndpoints: options.fallbackEndpoints,
       }),

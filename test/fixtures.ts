@@ -23,5 +23,5 @@ export function tokenizersDir(): string {
 
 /** A request body of the documents as `curl -d @file` sends it: line ends stripped. */
 export function documentBody(name: 'round1' | 'round2'): string {
-  return readFileSync(`test/fixtures/documents/${name}.txt`, 'utf8').replaceAll(/[\r\n]/g, '')
+  return readFileSync(`config/demo/${name}.txt`, 'utf8').replaceAll(/[\r\n]/g, '')
 }

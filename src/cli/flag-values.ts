@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { type MetricSelector, parseMetricSelector } from '../datalayer/metric-selector.ts'
+import { addressFault, parseAddress } from '../discovery/address.ts'
 import { durationMs } from '../framework/duration.ts'
 import type { RequestLogMode } from '../framework/routing/request-log.ts'
 import { type ResponsesMode, responsesMode } from '../framework/routing/request-policy.ts'
@@ -12,6 +13,19 @@ export function port(text: string): number {
   throw new InvalidArgumentError(
     `"${text}" is not a port; give a number from 0 (any free one) to 65535.`,
   )
+}
+
+/** `HOST:PORT` or `PORT`; the host as an IP address, IPv6 in brackets. */
+export function listenAddress(text: string): {
+  readonly host: string | undefined
+  readonly port: number
+} {
+  const [, host, portText] = /^(?:(.*):)?([^:]*)$/.exec(text) ?? []
+  const address = host === undefined ? undefined : parseAddress(host)
+  if (host !== undefined && address === undefined) {
+    throw new InvalidArgumentError(`"${text}": ${addressFault(host)}, and a port after it.`)
+  }
+  return { host: address, port: port(portText ?? '') }
 }
 
 export function positive(text: string): number {

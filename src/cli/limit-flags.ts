@@ -13,6 +13,7 @@ export interface GivenLimits {
   readonly maxRequests: number
   readonly maxConnections: number
   readonly maxJsonValues: number
+  readonly maxJsonDepth: number
   readonly maxMessages: number
   readonly maxPromptChars: number
   readonly maxEventMib: number
@@ -31,6 +32,7 @@ export function limitFlags(): readonly Option[] {
     limit('--max-requests', 'in progress at once; beyond it 503', most.maxRequests),
     limit('--max-connections', 'of each port; others are closed', most.maxConnections),
     limit('--max-json-values', 'in a body; beyond it 400', most.maxJsonValues),
+    limit('--max-json-depth', 'of a body; deeper gets 400', most.maxJsonDepth),
     limit('--max-messages', 'of a chat; tokens of more are estimated', most.maxMessages),
     limit('--max-prompt-chars', 'tokens of longer text are estimated', most.maxPromptChars),
     limit('--max-event-mib', 'larger KV event messages are dropped', most.maxEventBytes / MEBIBYTE),
@@ -53,6 +55,7 @@ export function limitsOf(given: GivenLimits): Limits {
     maxConnections: given.maxConnections,
     maxJsonContainers: Math.ceil(given.maxJsonValues / VALUES_PER_CONTAINER),
     maxJsonValues: given.maxJsonValues,
+    maxJsonDepth: given.maxJsonDepth,
     maxMessages: given.maxMessages,
     maxPromptChars: given.maxPromptChars,
     maxEventBytes: given.maxEventMib * MEBIBYTE,

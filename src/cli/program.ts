@@ -2,8 +2,10 @@ import { Command } from 'commander'
 import { version } from '../version.ts'
 import { addCheckCommand } from './check.ts'
 import { addDemoCommand } from './demo.ts'
+import { addExplainCommand } from './explain.ts'
 import { addFetchTokenizerCommand } from './fetch-tokenizer.ts'
 import { addPluginsCommand } from './plugins.ts'
+import { addProxyCommand } from './proxy.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
 import { addTokenizeCommand } from './tokenize.ts'
@@ -29,11 +31,13 @@ export function createProgram(): Command {
     const { runServe } = await import('./serve.ts')
     await runServe(serveOptions(values))
   })
+  addProxyCommand(program)
   addCheckCommand(program)
   addPluginsCommand(program)
   addSimEngineCommand(program)
   addDemoCommand(program)
   addFetchTokenizerCommand(program)
   addTokenizeCommand(program)
+  addExplainCommand(program)
   return program
 }

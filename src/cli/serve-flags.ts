@@ -145,7 +145,7 @@ function kubernetesFlags(): readonly Option[] {
   ]
 }
 
-/** Flags of GIE's and llm-d's pickers that say what others of ours say, or serve engines other than vLLM. */
+/** Flags for other engines than vLLM, of GIE's and llm-d's pickers that say what others of ours say, and seldom used ones. */
 function hiddenFlags(): readonly Option[] {
   return [
     new Option('--total-queued-requests-metric <metric>', 'requests that wait').argParser(metric),
@@ -156,6 +156,10 @@ function hiddenFlags(): readonly Option[] {
     new Option('--cache-info-metric <metric>', 'labels that describe the KV cache').argParser(
       metric,
     ),
+    new Option(
+      '--decision-header [bool]',
+      'tell clients in x-epp-decision where their request went, and why',
+    ).argParser(bool),
     new Option('--zap-log-level <level>', 'instead of -v: debug, info, error').argParser(zapLevel),
     new Option('--zap-encoder <encoder>', 'instead of --log-format').choices(['json', 'console']),
   ].map((option) => option.hideHelp())

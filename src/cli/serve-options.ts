@@ -97,8 +97,14 @@ const OTHERWISE: ReadonlySet<string> = new Set<keyof Given>([
   ...(['totalQueuedRequestsMetric', 'totalRunningRequestsMetric'] as const),
   ...(['kvCacheUsagePercentageMetric', 'cacheInfoMetric'] as const),
   ...(['disableEndpointSubsetFilter', 'enableCertReload'] as const),
-  ...(['maxHeaderKib', 'maxRequests', 'maxConnections', 'maxJsonValues', 'maxMessages'] as const),
-  ...(['maxPromptChars', 'maxEventMib', 'maxEventsPerSecond', 'maxEndpoints'] as const),
+  ...(['maxHeaderKib', 'maxRequests', 'maxConnections', 'maxJsonValues', 'maxJsonDepth'] as const),
+  ...([
+    'maxMessages',
+    'maxPromptChars',
+    'maxEventMib',
+    'maxEventsPerSecond',
+    'maxEndpoints',
+  ] as const),
   ...(['maxLabelValues'] as const),
 ])
 

@@ -3,6 +3,7 @@ import { SchedulerError } from '../framework/errors.ts'
 import type { InferenceRequest } from '../framework/request.ts'
 import type { EngineHashAlgorithm, Logger, Metrics } from '../framework/services.ts'
 import { createEngineBlockHasher, tagExtras } from '../kvcache/hashing/engine-hash.ts'
+import { API_PATHS, apiPathOf } from '../openai/api-path.ts'
 import { openAiApi } from '../openai/openai-api.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 
@@ -37,13 +38,6 @@ export interface Tokenized {
     /** Hashes of the full blocks as the engine's KV events carry them: 16 hexadecimal digits; only of exact ids. */
     readonly blockKeys: readonly string[]
   }[]
-}
-
-const PATHS: Readonly<Record<string, string>> = {
-  chat: '/v1/chat/completions',
-  completions: '/v1/completions',
-  messages: '/v1/messages',
-  responses: '/v1/responses',
 }
 
 /** Longest time for one body: what a thread takes for the longest text. */
@@ -82,7 +76,7 @@ export class BodyTokenizer {
   /** @throws {SchedulerError} BAD_REQUEST when the body is not JSON or has no prompt */
   async tokenize(body: string): Promise<Tokenized> {
     const { api, blockSize } = this.#options
-    const path = PATHS[api] ?? pathOf(body)
+    const path = API_PATHS[api] ?? apiPathOf(body)
     const parsed = openAiApi.parse(path, new Map(), [Buffer.from(body)])
     if (parsed.prompt === undefined) {
       throw new SchedulerError('BAD_REQUEST', `the body has no prompt for ${path}; check --api`)
@@ -132,21 +126,6 @@ export class BodyTokenizer {
     }
     return keys
   }
-}
-
-/** The API that a body's fields fit; what fits none is left to the parser of chats, which says what is missing. */
-function pathOf(body: string): string {
-  let json: unknown
-  try {
-    json = JSON.parse(body)
-  } catch {
-    return PATHS.chat!
-  }
-  const fields = (json ?? {}) as Readonly<Record<string, unknown>>
-  if ('prompt' in fields) return PATHS.completions!
-  if ('input' in fields) return PATHS.responses!
-  // Anthropic's are the only messages with a system prompt beside them.
-  return 'system' in fields ? PATHS.messages! : PATHS.chat!
 }
 
 /** The answer says what there is to say. */

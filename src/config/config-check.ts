@@ -66,12 +66,18 @@ export function checkConfig(
 }
 
 /** What the file says of requests beside plugins; what is not of its shape is a problem already. */
-function requestPolicy({ responses, saltHeader, dataParallel }: Fields): RequestPolicy {
+function requestPolicy({
+  responses,
+  saltHeader,
+  dataParallel,
+  decisionHeader,
+}: Fields): RequestPolicy {
   const mode = typeof responses === 'string' ? responsesMode(responses) : undefined
   return {
     ...(mode !== undefined && { responses: mode }),
     ...(typeof saltHeader === 'string' && { saltHeader: saltHeader.toLowerCase() }),
     ...(dataParallel === 'header' && { dataParallel }),
+    ...(decisionHeader === true && { decisionHeader }),
   }
 }
 

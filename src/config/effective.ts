@@ -14,7 +14,12 @@ export type PlaceText = (path: Path) => string
 
 const DEFAULT = 'default'
 const STANDS_IN = 'stands in'
-const REQUEST_FIELDS: readonly string[] = ['responses', 'saltHeader', 'dataParallel']
+const REQUEST_FIELDS: readonly string[] = [
+  'responses',
+  'saltHeader',
+  'dataParallel',
+  'decisionHeader',
+]
 
 /**
  * A checked configuration as lines of YAML: every plugin that is put to work, with all its parameters, and every profile

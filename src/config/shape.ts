@@ -154,6 +154,12 @@ export const FILE_SHAPE = Type.Object({
         "Header in which the gateway gives the cache salt, in the place of the body's: the engine gets it as `cache_salt`.",
     }),
   ),
+  decisionHeader: Type.Optional(
+    Type.Boolean({
+      description:
+        'True tells in the response header `x-epp-decision` which endpoint served the request, how much of the prompt was expected there, and why. Responses are then looked at.',
+    }),
+  ),
   dataParallel: Type.Optional(
     Type.Enum(['header'], {
       description:

@@ -15,6 +15,8 @@ export interface Limits {
   readonly maxJsonContainers: number
   /** Members and elements that a body may hold, such as token ids. */
   readonly maxJsonValues: number
+  /** Objects and arrays of a body that lie one in the other. */
+  readonly maxJsonDepth: number
   /** Messages of a chat that is rendered; rendering runs on the event loop and takes about 50 µs a message. */
   readonly maxMessages: number
   /** Text of one prompt that is tokenized at all, in UTF-16 units. */
@@ -36,6 +38,8 @@ export const DEFAULT_LIMITS: Limits = {
   maxConnections: 10_000,
   maxJsonContainers: 250_000,
   maxJsonValues: 4_000_000,
+  // As many as json.loads takes under Python's own recursion limit.
+  maxJsonDepth: 1000,
   maxMessages: 1000,
   // About a million tokens.
   maxPromptChars: 4 * MEBIBYTE,

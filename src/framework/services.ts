@@ -137,8 +137,42 @@ export interface PrefixFinding {
   readonly source: 'tracked' | 'routed'
   /** How many of the endpoints are covered by events. */
   readonly tracked: number
+  /**
+   * Of each endpoint, why its events are not believed after they have proved wrong; undefined where they are, absent where
+   * all are.
+   */
+  readonly distrusted?: readonly (TruthReason | undefined)[]
+  /** Of each endpoint, whether `match` is what its events say; absent where they were not asked. */
+  readonly told?: readonly boolean[]
 }
 export const PREFIX_FINDING = attributeKey<PrefixFinding>('PrefixFinding')
+
+/** Why predictions from an endpoint's events prove wrong. */
+export type TruthReason =
+  | 'no-events'
+  | 'gap'
+  | 'block-size'
+  | 'tokenizer'
+  | 'salt'
+  | 'lora'
+  | 'hash'
+  | 'memory'
+  | 'not-cached'
+  | 'unknown'
+
+/** When predictions from an endpoint's events are not believed any more, and when they are again. */
+export interface TruthOptions {
+  /** How many of the endpoint's last telling answers count. */
+  readonly window: number
+  /** Share of the window in (0, 1] that was predicted wrong when the events are not believed any more. */
+  readonly maxWrong: number
+  /** Share of the prompt by which a prediction may differ; a block it may in any case. */
+  readonly tolerance: number
+  /** Prompts of fewer tokens are not judged. */
+  readonly minTokens: number
+  /** Telling answers in a row that must be predicted right until the events are believed again. */
+  readonly recoverAfter: number
+}
 
 /** What a cost scorer expected of the endpoint that was picked. */
 export interface CostFinding {
@@ -188,6 +222,8 @@ export interface PrefixIndex {
 export interface TrackedPrefixIndex extends PrefixIndex {
   /** True when events of this endpoint have been applied and none is known to be missing. */
   tracks(endpoint: Endpoint): boolean
+  /** The request goes to `endpoint`: the blocks of its prompt are the last to be forgotten where memory is short. */
+  touch(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void
   /** Counts the request's blocks as present on `endpoint` for `ttlMs`; infinite: until `expireIn` says otherwise. */
   speculate(
     request: InferenceRequest,
@@ -239,6 +275,8 @@ export interface MatcherOptions {
   readonly speculative: boolean
   /** How long that lasts where responses are not seen; else it ends soon after the first byte. */
   readonly unseenMs: number
+  /** When events are not believed any more; always believed when absent. */
+  readonly truth?: TruthOptions
 }
 export const PREFIX_MATCHER = token<PrefixMatcher>('PrefixMatcher')
 
@@ -389,6 +427,8 @@ export interface IncomingRequest {
   readonly call?: GatewayCall
   /** What of a body `body` is: its beginning, or nothing though there is one; absent where it is all there is. */
   readonly bodySeen?: 'part' | 'none'
+  /** `host:port` of endpoints known to be broken, which are not picked; none when absent. */
+  readonly avoid?: ReadonlySet<string>
 }
 
 /** How the gateway addressed the picker; nothing that a client could say. */

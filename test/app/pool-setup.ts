@@ -30,6 +30,10 @@ export function specs(...ports: readonly number[]): readonly EndpointSpec[] {
 
 export interface PoolSetupOptions {
   readonly flags?: EventPorts
+  /** Of its clock for each one of the wall's; 1 when absent. */
+  readonly secondsPerSecond?: number
+  /** How often metrics pages are read; once when absent. */
+  readonly scrapeMs?: number
   readonly tokenizersDir?: string
   /** Told of the folder before the configuration is loaded. */
   readonly prepare?: (folder: string) => void
@@ -62,7 +66,8 @@ export class PoolSetup {
       write: (line) => this.lines.push(JSON.parse(line)),
       epochMs: Date.now,
     })
-    const clock = { nowMs: () => performance.now(), epochMs: Date.now }
+    const speed = options.secondsPerSecond ?? 1
+    const clock = { nowMs: () => performance.now() * speed, epochMs: Date.now }
     const { metrics, notices, decisions } = this
     const services = { clock, logger, metrics, notices, decisions, random: seededRandom(3) }
     this.sockets = new EventSockets(services, options.flags ?? {})
@@ -71,7 +76,11 @@ export class PoolSetup {
       {
         name: undefined,
         tokenizersDir: options.tokenizersDir,
-        scraper: { intervalMs: 60_000, scheme: 'http', insecureSkipVerify: true },
+        scraper: {
+          intervalMs: options.scrapeMs ?? 60_000,
+          scheme: 'http',
+          insecureSkipVerify: true,
+        },
         director: { requestTimeoutMs: 60_000, responses: 'auto' },
       },
       config,

@@ -50,6 +50,7 @@ describe('serveOptions', () => {
       ...['--max-requests', '4', '--max-connections', '5', '--max-json-values', '100'],
       ...['--max-messages', '6', '--max-prompt-chars', '7', '--max-event-mib', '8'],
       ...['--max-events-per-second', '9', '--max-endpoints', '10', '--max-label-values', '11'],
+      ...['--max-json-depth', '12'],
     ])
     assert.deepEqual([maxBodyMib, maxBufferedMib], [1, 2])
     assert.deepEqual(limits, {
@@ -58,6 +59,7 @@ describe('serveOptions', () => {
       maxConnections: 5,
       maxJsonContainers: 7,
       maxJsonValues: 100,
+      maxJsonDepth: 12,
       maxMessages: 6,
       maxPromptChars: 7,
       maxEventBytes: 8 * 1024 * 1024,

@@ -11,6 +11,10 @@ const inline = (...items: string[]) =>
   'apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nschedulingProfiles:\n' +
   `  - name: default\n    plugins:\n${items.map((item) => `      - ${item}\n`).join('')}`
 
+const TRUTH = {
+  ...{ enabled: true, window: 16, maxWrong: 0.5, tolerance: 0.1, minTokens: 0, recoverAfter: 8 },
+}
+
 describe('parseConfig, given a file of the field', () => {
   it('reads the tracking mode of the first versions as the precise scorer', () => {
     const { spec, warnings } = parse('2025-09-cache-tracking.yaml')
@@ -23,6 +27,7 @@ describe('parseConfig, given a file of the field', () => {
       },
       speculativeIndexing: true,
       speculativeTTL: '2s',
+      truth: TRUTH,
     })
     assert.deepEqual(spec.profiles, [
       {
@@ -58,6 +63,7 @@ describe('parseConfig, given a file of the field', () => {
       kvEventsConfig: { discoverPods: false, zmqEndpoint: 'tcp://*:5557' },
       speculativeIndexing: true,
       speculativeTTL: '2s',
+      truth: TRUTH,
     })
   })
 
@@ -85,6 +91,7 @@ describe('parseConfig, given a file of the field', () => {
       tokenProcessorConfig: { blockSizeTokens: 64 },
       speculativeIndexing: true,
       speculativeTTL: '2s',
+      truth: TRUTH,
       indexerConfig: { kvBlockIndexConfig: { enableMetrics: true } },
       kvEventsConfig: { discoverPods: true, podDiscoveryConfig: { socketPort: 5556 } },
     })

@@ -490,6 +490,7 @@ export const POINTLESS_FILES: readonly PointlessFile[] = [
         '  kvEventsConfig: { podDiscoveryConfig: { socketPort: 5557 } }',
         '  speculativeIndexing: false',
         '  speculativeTTL: 9s',
+        '  truth: { enabled: false, window: 32 }',
       ].join('\n        '),
     ),
     warnings: [
@@ -498,6 +499,7 @@ export const POINTLESS_FILES: readonly PointlessFile[] = [
       `9:57  ${PARAMS}.indexerConfig.kvBlockIndexConfig.metricsLoggingInterval: enableMetrics is false, so that this has no effect; keep one`,
       `10:51  ${PARAMS}.kvEventsConfig.podDiscoveryConfig.socketPort: engines are dialled only where discoverPods is true, so that this has no effect; keep one`,
       `12:11  ${PARAMS}.speculativeTTL: speculativeIndexing is false, so that this has no effect; keep one`,
+      `13:36  ${PARAMS}.truth.window: truth.enabled is false, so that this has no effect; keep one`,
     ],
     near: profile(
       [
@@ -509,6 +511,7 @@ export const POINTLESS_FILES: readonly PointlessFile[] = [
         '    kvBlockIndexConfig: { enableMetrics: true, metricsLoggingInterval: 30s }',
         '  kvEventsConfig: { discoverPods: true, podDiscoveryConfig: { socketPort: 5557 } }',
         '  speculativeTTL: 9s',
+        '  truth: { window: 32 }',
       ].join('\n        '),
     ),
   },
