@@ -5,21 +5,31 @@ const MAIN = 'dist/main.js'
 /** A picker that runs as a user would start it, from the built files. */
 export class Epp {
   readonly process: Process
-  readonly ports: { readonly grpc: number; readonly health: number; readonly metrics: number }
+  readonly ports: {
+    readonly grpc: number
+    readonly health: number
+    readonly metrics: number
+    /** Of the embedded proxy. */
+    readonly proxy?: number
+  }
 
   constructor(process: Process, ports: Epp['ports']) {
     this.process = process
     this.ports = ports
   }
 
-  /** Starts `epp serve` on free loopback ports, with JSON logs, and waits until it serves. */
-  static async start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Epp> {
+  /** Starts `epp serve`, or another command like it, on free loopback ports, with JSON logs, and waits until it serves. */
+  static async start(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    command = 'serve',
+  ): Promise<Epp> {
     const process = new Process(
       'epp',
       globalThis.process.execPath,
       [
         MAIN,
-        'serve',
+        command,
         ...['--bind-address', '127.0.0.1', '--log-format', 'json'],
         ...['--grpc-port', '0', '--grpc-health-port', '0', '--metrics-port', '0'],
         ...args,
