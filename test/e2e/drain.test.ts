@@ -93,6 +93,7 @@ describe('epp serve that is told to end', function () {
       assert.equal(answer?.immediateResponse?.status.code, 503)
       assert.deepEqual(setHeaders(answer), {
         'content-type': 'application/json',
+        'retry-after': '1',
         'x-llm-d-request-dropped-reason': 'rejected-shutting-down',
       })
       assert.deepEqual(JSON.parse(answer!.immediateResponse!.body.toString()), {
