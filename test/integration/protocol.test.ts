@@ -130,7 +130,10 @@ const refused = (
   headers: { 'content-type': 'application/json', ...headers },
   body: { error: { message, type, code } },
 })
-const dropped = (reason: string) => ({ 'x-llm-d-request-dropped-reason': reason })
+const dropped = (reason: string) => ({
+  'retry-after': '1',
+  'x-llm-d-request-dropped-reason': reason,
+})
 
 /** Fails unless every answer is of the body, and the last one alone ends it. */
 function assertBody(
@@ -363,7 +366,7 @@ describe("the protocol as llm-d's endpoint picker is tested, on the whole produc
             'rate_limit_error',
             'NO_ENDPOINTS',
             'filter "label-selector-filter" of profile "default" left none of 3 endpoints for this request',
-            { 'retry-after': '1', ...dropped('rejected-saturated') },
+            dropped('rejected-saturated'),
           ),
         )
       })
