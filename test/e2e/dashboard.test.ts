@@ -110,9 +110,11 @@ describe('dashboard of the built picker with three engines', function () {
       assert.ok(row.includes(percent(cache.cachedTokens / cache.promptTokens)), row)
       assert.ok(row.includes('tracked'), row)
     }
-    const health = await textOf(page, '#health')
-    const notices = /^\[!\] .*/gm.exec(await fleet.epp.page('/readyz?verbose'))
-    assert.ok(health.includes(notices ? 'blind or stale' : 'Nothing is blind'), health)
+    const health = await eventually('what is blind is on the page', async () => {
+      const shown = await textOf(page, '#health')
+      const notices = /^\[!\] .*/gm.exec(await fleet.epp.page('/readyz?verbose'))
+      return shown.includes(notices ? 'blind or stale' : 'Nothing is blind') ? shown : undefined
+    })
     assert.match(health, /ports\s+all are open/)
     assert.match(await textOf(page, '#config-text'), /precise-prefix-cache-scorer, weight: 3/)
     assert.deepEqual(faults, [])
@@ -146,8 +148,10 @@ describe('dashboard of the built picker with three engines', function () {
     }
     await page.keyboard.press('Escape')
     assert.equal(await page.locator('dialog[open]').count(), 0)
-    assert.equal(new URL(page.url()).hash, '')
-    assert.equal(await page.locator('#decision-rows tr:first-child:focus').count(), 1)
+    await eventually('the address and the focus are as before', async () => {
+      const focused = await page.locator('#decision-rows tr:first-child:focus').count()
+      return (new URL(page.url()).hash === '' && focused === 1) || undefined
+    })
 
     await page.goto(`${fleet.url}/#decision/${decision!.requestId}`)
     await page.reload()
