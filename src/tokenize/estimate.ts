@@ -1,3 +1,4 @@
+import { endianness } from 'node:os'
 import type { Prompt } from '../framework/request.ts'
 
 /** Bytes of one pseudo token: about one token of English under a vocabulary of 150,000. */
@@ -5,6 +6,8 @@ const BYTES_PER_TOKEN = 4
 
 /** Bytes of a prompt that an estimate reads; what follows adds nothing. About a million tokens. */
 const MAX_BYTES = 4 * 1024 * 1024
+
+const IS_LITTLE_ENDIAN = endianness() === 'LE'
 
 /**
  * Pseudo token ids of a prompt, one array per prompt of the request: each four bytes of its UTF-8 text as one
@@ -18,14 +21,14 @@ export function estimateTokens(prompt: Prompt): Int32Array[] {
 }
 
 function pseudoTokens(text: string): Int32Array {
-  const bytes = Buffer.from(text.length > MAX_BYTES ? text.slice(0, MAX_BYTES) : text, 'utf8')
-  const used = Math.min(bytes.length, MAX_BYTES)
-  const ids = new Int32Array(Math.ceil(used / BYTES_PER_TOKEN))
-  const padded = Buffer.alloc(ids.length * BYTES_PER_TOKEN)
-  bytes.copy(padded, 0, 0, used)
-  for (let i = 0; i < ids.length; i++) {
-    ids[i] = padded.readInt32LE(i * BYTES_PER_TOKEN) & 0x7fffffff
-  }
+  const read = text.length > MAX_BYTES ? text.slice(0, MAX_BYTES) : text
+  const bytes = Math.min(Buffer.byteLength(read), MAX_BYTES)
+  const ids = new Int32Array(Math.ceil(bytes / BYTES_PER_TOKEN))
+  // The text is written into the ids themselves: a copy less, and no call for each.
+  const memory = Buffer.from(ids.buffer)
+  memory.write(read, 0, bytes, 'utf8')
+  if (!IS_LITTLE_ENDIAN) memory.swap32()
+  for (let i = 0; i < ids.length; i++) ids[i]! &= 0x7fffffff
   return ids
 }
 
