@@ -6,7 +6,7 @@ export function decisionJson(
   decision: Decision,
   answerTime: AdminSources['answerTime'],
 ): Readonly<Record<string, unknown>> {
-  const { atMs, profiles, match, primary, ...rest } = decision
+  const { atMs, profiles, match, primary, shadows, ...rest } = decision
   const { firstByteMs, durationMs } = answerTime(decision) ?? {}
   return {
     ...rest,
@@ -17,6 +17,12 @@ export function decisionJson(
     profiles: profiles.map((trace) =>
       profileJson(trace, trace.profile === primary ? match : undefined),
     ),
+    ...(shadows && {
+      shadows: shadows.map(({ trace, ...said }) => ({
+        ...said,
+        ...(trace && profileJson(trace, undefined)),
+      })),
+    }),
   }
 }
 

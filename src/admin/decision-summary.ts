@@ -1,4 +1,5 @@
 import type { Decision, ProfileTrace } from '../framework/routing/decision.ts'
+import type { ShadowTrace } from '../framework/routing/shadow.ts'
 import type { AdminSources } from './sources.ts'
 
 /** What one endpoint got from each scorer. */
@@ -8,6 +9,13 @@ export interface Standing {
   /** Weighted scores, in the order of the scorers. */
   readonly weighted: readonly number[]
   readonly total: number
+}
+
+/** What a shadow profile would have picked. */
+export interface ShadowSummary {
+  readonly result: 'same' | 'different' | 'failed' | 'skipped'
+  /** `host:port`; absent when it failed or was skipped. */
+  readonly endpoint?: string
 }
 
 /** A decision in one line: who won, by what, and what became of it. */
@@ -31,6 +39,8 @@ export interface DecisionSummary {
   readonly predictedCachedTokens: number | undefined
   readonly cachedTokens: number | undefined
   readonly remark: string | undefined
+  /** Whether shadow profiles would have picked the same, by profile; absent without any. */
+  readonly shadows?: Readonly<Record<string, ShadowSummary>>
   readonly status: number | undefined
   /** Undefined while the answer is under way. */
   readonly ended: string | undefined
@@ -59,10 +69,16 @@ export function decisionSummary(
     predictedCachedTokens: decision.predictedCachedTokens,
     cachedTokens: decision.usage?.cachedTokens,
     remark: decision.remark,
+    ...(decision.shadows && { shadows: Object.fromEntries(decision.shadows.map(shadowSummary)) }),
     status: decision.status,
     ended: decision.ended,
     firstByteMs: answerTime(decision)?.firstByteMs,
   }
+}
+
+function shadowSummary({ profile, result, trace }: ShadowTrace): [string, ShadowSummary] {
+  const endpoint = trace?.picked[0]
+  return [profile, { result, ...(endpoint !== undefined && { endpoint }) }]
 }
 
 function bestBut({ totals }: ProfileTrace, left: number): number {

@@ -11,7 +11,12 @@ export function attributeKey<T>(name: string): AttributeKey<T> {
 
 /** The data that travels with one request. */
 export class Attributes {
-  readonly #values = new Map<symbol, unknown>()
+  readonly #values: Map<symbol, unknown>
+
+  /** @param data to begin with, that of another request; none when absent */
+  constructor(data?: Attributes) {
+    this.#values = new Map(data === undefined ? [] : data.#values)
+  }
 
   get<T>(key: AttributeKey<T>): T | undefined {
     return this.#values.get(key.symbol) as T | undefined

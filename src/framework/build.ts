@@ -8,6 +8,7 @@ import type { AnyPlugin, Handler, Kind, Kinds, Observer, Producer } from './plug
 import { Influence } from './routing/influence.ts'
 import { type Configured, Profile } from './routing/profile.ts'
 import type { RequestPolicy } from './routing/request-policy.ts'
+import { Shadow } from './routing/shadow.ts'
 import { LOGGER, METRICS, NOTICES } from './services.ts'
 import { type Inject, type Services, token } from './token.ts'
 
@@ -30,6 +31,8 @@ export interface ProfileSpec {
   readonly filters: readonly string[]
   readonly scorers: readonly { readonly name: string; readonly weight: number }[]
   readonly picker: string
+  /** Makes it a shadow: run beside the profiles that act, without effect, in so many milliseconds for each request. */
+  readonly shadow?: { readonly timeBudgetMs: number }
 }
 
 /** A checked configuration. */
@@ -43,6 +46,8 @@ export interface GenerationSpec {
 /** A producer that some plugin of the generation needs. */
 export interface ConfiguredProducer extends Configured<Producer> {
   readonly key: AttributeKey<unknown>
+  /** True when only shadow profiles need its data: then it cannot refuse a request. */
+  readonly isShadow?: boolean
 }
 
 /** A configuration put to work. Services live on when it is replaced. */
@@ -51,6 +56,8 @@ export interface Generation extends AsyncDisposable {
   readonly id: number
   readonly profiles: ReadonlyMap<string, Profile>
   readonly profileNames: readonly string[]
+  /** Profiles that are run beside those. */
+  readonly shadows: readonly Shadow[]
   readonly handler: Configured<Handler>
   /** In the order in which they must run: a producer after those whose data it needs. */
   readonly producers: readonly ConfiguredProducer[]
@@ -58,6 +65,10 @@ export interface Generation extends AsyncDisposable {
   /** True when a plugin needs to be told of responses. */
   readonly watchesResponses: boolean
   readonly requests: RequestPolicy
+  /** Names, in lower case, of the request headers that its plugins say they read. */
+  readonly headers: readonly string[]
+  /** Names of the services that its plugins ask for. */
+  readonly services: readonly string[]
   /** Takes its notices away, once another one is in force. */
   retire(): void
 }
@@ -90,28 +101,45 @@ export function buildGeneration(
   const logger = container.get(LOGGER)
   const notices = new NoticeScope(container.get(NOTICES))
   const specs = [...spec.plugins]
+  const shadowOnly = shadowOnlyNames(spec.profiles)
+  const needed = orderProducers(
+    spec.plugins.filter(({ name }) => !shadowOnly.has(name)),
+    builtin,
+    defaultParams,
+  ).map(({ name }) => name)
   const producers = orderProducers(specs, builtin, defaultParams)
 
+  /** @param called by its metrics and messages */
+  const build = (pluginSpec: PluginSpec, called = pluginSpec.name): Built => {
+    const { name, plugin, timeBudgetMs } = pluginSpec
+    const { kind, type } = plugin
+    const onError = pluginSpec.onError ?? ON_ERROR[kind].allowed[0]
+    const problem = onErrorProblem(kind, onError)
+    if (problem !== undefined) {
+      throw new SchedulerError('CONFIG_INVALID', `plugin "${name}": ${problem}`)
+    }
+    const key = token<Instance>(`${kind} "${name}"`)
+    container.provide(key, plugin.inject, (injected) => instanceOf(pluginSpec, injected))
+    const probe = new PluginProbe(
+      { kind, type, name: called, timeBudgetMs },
+      { metrics, logger, notices },
+    )
+    return {
+      ...{ name, plugin: container.get(key), probe, onError, spec: pluginSpec },
+      watchesResponses: watches(pluginSpec),
+    }
+  }
   const built = new Map<string, Built>()
+  /** Plugins of a shadow profile are its own: they keep what they saw of a request until it has ended. */
+  const shadowed = new Map<ProfileSpec, ReadonlyMap<string, Built>>()
   try {
-    for (const pluginSpec of specs) {
-      const { name, plugin, timeBudgetMs } = pluginSpec
-      const { kind, type } = plugin
-      const onError = pluginSpec.onError ?? ON_ERROR[kind].allowed[0]
-      const problem = onErrorProblem(kind, onError)
-      if (problem !== undefined) {
-        throw new SchedulerError('CONFIG_INVALID', `plugin "${name}": ${problem}`)
-      }
-      const key = token<Instance>(`${kind} "${name}"`)
-      container.provide(key, plugin.inject, (injected) => instanceOf(pluginSpec, injected))
-      const probe = new PluginProbe(
-        { kind, type, name, timeBudgetMs },
-        { metrics, logger, notices },
+    for (const each of specs) if (!shadowOnly.has(each.name)) built.set(each.name, build(each))
+    for (const profile of spec.profiles.filter(({ shadow }) => shadow)) {
+      const own = specs.filter(({ name }) => namesIn(profile).includes(name))
+      shadowed.set(
+        profile,
+        new Map(own.map((each) => [each.name, build(each, `${profile.name}/${each.name}`)])),
       )
-      built.set(name, {
-        ...{ name, plugin: container.get(key), probe, onError, spec: pluginSpec },
-        watchesResponses: watches(pluginSpec),
-      })
     }
   } catch (error) {
     container[Symbol.asyncDispose]().catch((fault: unknown) =>
@@ -121,25 +149,37 @@ export function buildGeneration(
     )
     throw error
   }
-  const find = <T>(name: string) => built.get(name) as unknown as Configured<T> & Built
+  const find = <T>(name: string, among: ReadonlyMap<string, Built> = built) =>
+    among.get(name) as unknown as Configured<T> & Built
+  const profileOf = (profile: ProfileSpec, among: ReadonlyMap<string, Built>) =>
+    new Profile(
+      profile.name,
+      profile.filters.map((name) => find<Kinds['filter']>(name, among)),
+      profile.scorers.map(({ name, weight }) => {
+        const scorer = find<Kinds['scorer']>(name, among)
+        const { differsWhen } = scorer.spec.plugin
+        const of = { profile: profile.name, scorer: name, weight, differsWhen }
+        return { ...scorer, weight, influence: new Influence(of, metrics, notices) }
+      }),
+      find<Kinds['picker']>(profile.picker, among),
+    )
 
   const profiles = new Map(
-    spec.profiles.map((profile) => [
-      profile.name,
-      new Profile(
-        profile.name,
-        profile.filters.map((name) => find<Kinds['filter']>(name)),
-        profile.scorers.map(({ name, weight }) => {
-          const scorer = find<Kinds['scorer']>(name)
-          const { differsWhen } = scorer.spec.plugin
-          const of = { profile: profile.name, scorer: name, weight, differsWhen }
-          return { ...scorer, weight, influence: new Influence(of, metrics, notices) }
-        }),
-        find<Kinds['picker']>(profile.picker),
+    spec.profiles
+      .filter(({ shadow }) => shadow === undefined)
+      .map((profile) => [profile.name, profileOf(profile, built)]),
+  )
+  const shadows = [...shadowed].map(
+    ([profile, among]) =>
+      new Shadow(
+        profileOf(profile, among),
+        observersIn([...among.values()]),
+        profile.shadow!.timeBudgetMs,
+        { metrics, notices, logger },
       ),
-    ]),
   )
   const all = [...built.values()]
+  const everyone = [...all, ...[...shadowed.values()].flatMap((among) => [...among.values()])]
   return {
     id,
     profiles,
@@ -148,23 +188,44 @@ export function buildGeneration(
     producers: producers.map(({ name, plugin }) => ({
       ...find<Producer>(name),
       key: plugin.produces!,
+      isShadow: !needed.includes(name),
     })),
-    observers: all.filter(
-      ({ plugin }) =>
-        plugin.activated ??
-        plugin.picked ??
-        plugin.responseHeaders ??
-        plugin.responded ??
-        plugin.ended,
-    ) as Configured<Observer>[],
-    watchesResponses: all.some(({ watchesResponses }) => watchesResponses),
+    shadows,
+    observers: observersIn(all),
+    watchesResponses: everyone.some(({ watchesResponses }) => watchesResponses),
     requests: spec.requests ?? {},
+    headers: [...new Set(specs.flatMap(headersReadBy))],
+    services: [
+      ...new Set(specs.flatMap(({ plugin }) => Object.values(plugin.inject as Inject))),
+    ].map(({ name }) => name),
     retire: () => notices[Symbol.dispose](),
     async [Symbol.asyncDispose]() {
       notices[Symbol.dispose]()
       await container[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Plugins that only shadow profiles list. */
+function shadowOnlyNames(profiles: readonly ProfileSpec[]): ReadonlySet<string> {
+  const acting = profiles.filter(({ shadow }) => shadow === undefined).flatMap(namesIn)
+  const shadowed = profiles.filter(({ shadow }) => shadow !== undefined).flatMap(namesIn)
+  return new Set(shadowed.filter((name) => !acting.includes(name)))
+}
+
+function namesIn({ filters, scorers, picker }: ProfileSpec): readonly string[] {
+  return [...filters, ...scorers.map(({ name }) => name), picker]
+}
+
+function observersIn(built: readonly Built[]): readonly Configured<Observer>[] {
+  return built.filter(
+    ({ plugin }) =>
+      plugin.activated ??
+      plugin.picked ??
+      plugin.responseHeaders ??
+      plugin.responded ??
+      plugin.ended,
+  )
 }
 
 /** The method without which a plugin of a kind is none. */
@@ -196,6 +257,13 @@ function watches(spec: PluginSpec): boolean {
   const { watchesResponses } = spec.plugin
   if (typeof watchesResponses !== 'function') return watchesResponses
   return ask(spec, () => watchesResponses(spec.params))
+}
+
+/** Names, in lower case, of the request headers that a plugin with these params says it reads. @throws as `instanceOf` */
+function headersReadBy(spec: PluginSpec): readonly string[] {
+  const { reads } = spec.plugin
+  const read = typeof reads === 'function' ? ask(spec, () => reads(spec.params)) : reads
+  return (read?.headers ?? []).map((name) => name.toLowerCase())
 }
 
 function ask<T>(spec: PluginSpec, question: (plugin: AnyPlugin) => T): T {

@@ -50,9 +50,12 @@ export interface Endpoint {
   /** IP address without brackets. */
   readonly address: string
   readonly port: number
-  /** `address:port`, IPv6 in brackets. */
+  /**
+   * Its name, unique among living endpoints: `address:port`, IPv6 in brackets, and `#rank` behind it where several ranks
+   * share the port. `networkAddress` tells where it is reached.
+   */
   readonly hostPort: string
-  /** Data-parallel rank: the position among the ports of one server, 0 for the first. */
+  /** Data-parallel rank, 0 for the first: the position among the ports of one server, or among those who share one port. */
   readonly rank: number
   readonly labels: ReadonlyMap<string, string>
   /** Undefined until the first scrape succeeds, and again when the last one is too old to be believed. */
@@ -73,7 +76,30 @@ export interface EndpointSpec {
   readonly uid?: string
 }
 
+const RANK_MARK = '#'
+
 /** Joins an IP address and a port, IPv6 in brackets. */
 export function hostPort(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** The name of a rank that shares its port with others: `10.0.0.5:8000#1`. */
+export function sharedPortName(address: string, port: number, rank: number): string {
+  return `${hostPort(address, port)}${RANK_MARK}${rank}`
+}
+
+/** True for a rank that shares its port with others: which one is meant, a header of the request must say. */
+export function sharesPort({ hostPort: name }: Pick<Endpoint, 'hostPort'>): boolean {
+  return name.includes(RANK_MARK)
+}
+
+/**
+ * Where an endpoint is reached, for everything that goes over the network or comes from it.
+ *
+ * @param name its `hostPort`
+ * @returns `address:port`, the same for all ranks that share a port
+ */
+export function networkAddress(name: string): string {
+  const mark = name.indexOf(RANK_MARK)
+  return mark < 0 ? name : name.slice(0, mark)
 }

@@ -25,6 +25,7 @@ export {
   type PluginUse,
   type Producer,
   type ProfileResults,
+  type Reads,
   type Remark,
   type ResponseStart,
   type Scored,

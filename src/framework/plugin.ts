@@ -182,6 +182,11 @@ export interface Remark {
   readonly known?: readonly string[]
 }
 
+/** What a plugin reads of a request that is recorded only for those that say so. */
+export interface Reads {
+  readonly headers: readonly string[]
+}
+
 /** A plugin as its author writes it: a value, no class, no registration. */
 export interface PluginInput<K extends Kind, P extends TObject, I extends Inject> {
   readonly kind: K
@@ -199,6 +204,11 @@ export interface PluginInput<K extends Kind, P extends TObject, I extends Inject
   readonly needs?: readonly AttributeKey<unknown>[]
   /** The data that a producer makes. */
   readonly produces?: AttributeKey<unknown>
+  /**
+   * Request headers whose values decide what it does, in any case: they are kept where decisions are recorded, to be made
+   * again from the record. A function of its params where these name them.
+   */
+  readonly reads?: Reads | ((params: Static<P>) => Reads)
   /** True when it must be told of responses: then the gateway sends them past us. A function of its params where that depends. */
   readonly watchesResponses?: boolean | ((params: Static<P>) => boolean)
   /**

@@ -427,7 +427,7 @@ export interface IncomingRequest {
   readonly call?: GatewayCall
   /** What of a body `body` is: its beginning, or nothing though there is one; absent where it is all there is. */
   readonly bodySeen?: 'part' | 'none'
-  /** `host:port` of endpoints known to be broken, which are not picked; none when absent. */
+  /** `host:port` of servers known to be broken, whose endpoints are not picked; none when absent. */
   readonly avoid?: ReadonlySet<string>
 }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { Ajv } from 'ajv'
 import { type AttributeKey, Attributes, PROMPT_TOKENS } from './attributes.ts'
-import { type Endpoint, type EndpointMetrics, hostPort } from './endpoint.ts'
+import { type Endpoint, type EndpointMetrics, hostPort, sharedPortName } from './endpoint.ts'
 import { METRICS_SCRAPING } from './metrics-scraping.ts'
 import type { AnyPlugin, Filter, Picker, Scorer } from './plugin.ts'
 import { seededRandom } from './random.ts'
@@ -28,6 +28,8 @@ export interface EndpointInput {
   readonly port?: number
   readonly slot?: number
   readonly rank?: number
+  /** True for one of several ranks behind one port; false when absent. */
+  readonly sharesPort?: boolean
   readonly labels?: Readonly<Record<string, string>>
   /** Leave out for an endpoint that was never scraped. */
   readonly metrics?: Partial<EndpointMetrics>
@@ -41,15 +43,17 @@ export function endpoint(input: EndpointInput = {}): Endpoint {
   const name = input.name ?? `endpoint-${slot}`
   const address = input.address ?? `10.0.${slot >> 8}.${slot & 255}`
   const port = input.port ?? 8000
+  const rank = input.rank ?? 0
+  const named = input.sharesPort ? sharedPortName(address, port, rank) : hostPort(address, port)
   return Object.freeze({
-    id: `default/${name} ${hostPort(address, port)} 1`,
+    id: `default/${name} ${named} 1`,
     slot,
     namespace: 'default',
     name,
     address,
     port,
-    hostPort: hostPort(address, port),
-    rank: input.rank ?? 0,
+    hostPort: named,
+    rank,
     labels: new Map(Object.entries(input.labels ?? {})),
     metrics:
       input.metrics &&

@@ -209,3 +209,14 @@ describe('header-based-testing-filter', () => {
     assert.ok(tookMs < 200)
   })
 })
+
+describe('header-based-testing-filter, with ranks behind one port', () => {
+  it('keeps all ranks of an address and port', () => {
+    const endpoints = [0, 1].map((rank) =>
+      endpoint({ name: `r${rank}`, address: '10.0.0.1', port: 3000, rank, sharesPort: true }),
+    )
+    const headers = { 'test-epp-endpoint-selection': '10.0.0.1:3000' }
+    const kept = headerBasedTestingFilter.create({}, {}).filter(request({ headers }), endpoints)
+    assert.deepEqual(kept, endpoints)
+  })
+})

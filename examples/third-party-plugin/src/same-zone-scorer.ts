@@ -18,6 +18,7 @@ export default definePlugin({
       description: "Endpoint label naming the endpoint's zone.",
     }),
   }),
+  reads: ({ header }) => ({ headers: [header] }),
   create: ({ header, label }) => ({
     score(request, endpoints) {
       const zone = request.headers.get(header)

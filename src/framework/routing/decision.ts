@@ -1,10 +1,11 @@
 import type { EndReason, Usage } from '../plugin.ts'
 import type { Criticality } from '../request.ts'
+import type { ShadowTrace } from './shadow.ts'
 
 /** What one filter did. */
 export interface FilterTrace {
   readonly name: string
-  /** `host:port` of those it dropped. */
+  /** `hostPort` of those it dropped. */
   readonly dropped: readonly string[]
   /** Why it failed, where its `onError` is `neutral`: it dropped none. */
   readonly error?: string
@@ -26,14 +27,14 @@ export interface ScorerTrace {
 export interface ProfileTrace {
   readonly profile: string
   readonly filters: readonly FilterTrace[]
-  /** `host:port` of the endpoints that were scored. */
+  /** `hostPort` of the endpoints that were scored. */
   readonly endpoints: readonly string[]
   readonly scorers: readonly ScorerTrace[]
   /** Weighted sums, in the order of `endpoints`. */
   readonly totals: Float64Array
   /** Endpoints that shared the highest total; 1 when there was no tie. */
   readonly ties: number
-  /** `host:port`, the target first. */
+  /** By their `hostPort`, the target first. */
   readonly picked: readonly string[]
   /** Age of each endpoint's metrics at the pick in milliseconds, NaN when there were none. */
   readonly metricsAgeMs: Float64Array
@@ -70,7 +71,7 @@ export interface Decision {
   readonly profiles: readonly ProfileTrace[]
   /** Name of the profile whose result counts. */
   readonly primary: string
-  /** `host:port`, the target first. */
+  /** By their `hostPort`, the target first. */
   readonly endpoints: readonly string[]
   /** Prompt tokens, and whether they are the engine's own ids; undefined without token data. */
   readonly promptTokens:
@@ -97,6 +98,8 @@ export interface Decision {
   readonly match: DecisionMatch | undefined
   /** What the decision had to do without, in words; undefined when nothing was missing. */
   readonly remark: string | undefined
+  /** What shadow profiles would have picked; absent without any. */
+  readonly shadows?: readonly ShadowTrace[]
   /** Time from the complete request to the pick, in microseconds, by phase. */
   readonly phasesUs: Readonly<Record<string, number>>
   /** Filled in later. */

@@ -16,9 +16,11 @@ export interface Pick {
   readonly runs: ProfileRuns
   readonly poolSize: number
   readonly candidates: number
-  /** `host:port`, the target first. */
+  /** By their `hostPort`, the target first. */
   readonly destinations: readonly string[]
   readonly remark: string | undefined
+  /** Absent without any. */
+  readonly shadows?: NonNullable<Decision['shadows']>
   readonly phasesUs: Decision['phasesUs']
 }
 

@@ -1,8 +1,9 @@
 import type { Generation } from '../build.ts'
-import type { Endpoint } from '../endpoint.ts'
+import { type Endpoint, networkAddress } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
 import type { Observer } from '../plugin.ts'
+import type { PickRandom } from '../random.ts'
 import type { InferenceRequest } from '../request.ts'
 import type {
   Clock,
@@ -13,11 +14,11 @@ import type {
   Models,
   Notices,
   OpenAiApi,
-  Random,
   RequestRules,
   Routed,
   Router,
 } from '../services.ts'
+import type { Decided, DecisionRecorder } from './decided.ts'
 import type { DecisionLog } from './decision.ts'
 import { decisionText } from './decision-header.ts'
 import { decisionOf } from './describe-pick.ts'
@@ -27,10 +28,11 @@ import type { InFlightLedger } from './in-flight.ts'
 import { headerChanges, namedEndpoints, outgoingBody } from './outgoing.ts'
 import { Preparation, remarkOf } from './preparation.ts'
 import type { Configured, ProfileRun } from './profile.ts'
-import { loadOf } from './request-load.ts'
+import { cachedTokensAt, loadOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
 import { type ResponsesMode, responsesText } from './request-policy.ts'
 import { runProfiles } from './scheduler.ts'
+import { shadowRequest } from './shadow.ts'
 import { type Trial, tryOut } from './trial.ts'
 import { UnseenLoads } from './unseen-loads.ts'
 
@@ -39,7 +41,8 @@ const SWEEP_MS = 1000
 
 export interface DirectorServices {
   readonly clock: Clock
-  readonly random: Random
+  /** The plugins' own, which draw from it in picks; the rules of models draw between them. */
+  readonly random: PickRandom
   readonly metrics: Metrics
   readonly notices: Notices
   readonly endpoints: Endpoints
@@ -48,6 +51,8 @@ export interface DirectorServices {
   readonly inFlight: InFlightLedger
   readonly decisions: DecisionLog
   readonly requestLog: RequestLog
+  /** Told of every pick before anything follows from it; absent where nothing is recorded. */
+  readonly recorder?: DecisionRecorder
   /** Told of every request, whatever the configuration. */
   readonly observers: readonly Configured<Observer>[]
   /** Told of every request that was not routed. */
@@ -227,14 +232,24 @@ export class Director implements Router, Disposable {
     // From here to the reservation nothing waits.
     const candidates = this.#preparation.candidates(incoming)
     this.#unseenLoads.expire(endpoints.list())
-    const runs = runProfiles(generation, request, candidates, clock.nowMs())
+    const shadowed = generation.shadows.map(() => shadowRequest(request))
+    const made = this.#pick(generation, request, candidates)
+    if ('error' in made.outcome) throw made.outcome.error
+    const runs = made.outcome
     const target = runs.primary.picked[0]!
+    const { nowMs, seed, atMs } = made
+    const shadows = generation.shadows.map((shadow, i) =>
+      shadow.run({
+        ...{ request: shadowed[i]!, candidates, nowMs, random: this.#services.random, seed },
+        acting: { target, matchedTokens: cachedTokensAt(request, target) },
+      }),
+    )
     const load = loadOf(request, target, inFlight.meanOutputTokens)
     const reservation = inFlight.reserve(target, load)
     const destinations = namedEndpoints(runs.primary, this.#options.fallbackEndpoints)
     const scheduledMs = performance.now()
     const decision = decisionOf({
-      atMs: clock.epochMs(),
+      atMs,
       pool: this.#options.pool,
       generation: generation.id,
       read,
@@ -243,13 +258,18 @@ export class Director implements Router, Disposable {
       candidates: candidates.length,
       destinations,
       remark: remarkOf(incoming, read),
+      ...(shadows.length > 0 && { shadows: shadows.map(({ said }) => said) }),
       phasesUs: {
         parse: Math.round((parsedMs - startMs) * 1000),
         produce: Math.round((producedMs - parsedMs) * 1000),
         schedule: Math.round((scheduledMs - producedMs) * 1000),
       },
     })
-    const observers = [...generation.observers, ...this.#services.observers]
+    const observers = [
+      ...generation.observers,
+      ...this.#services.observers,
+      ...shadows.flatMap((shadow) => shadow.observers),
+    ]
     for (const { plugin, probe } of observers) {
       probe.notify(() => plugin.picked?.(request, target, decision))
     }
@@ -273,7 +293,7 @@ export class Director implements Router, Disposable {
       fade: (held, pickedMs) => this.#unseenLoads.add(target, held, pickedMs),
       usageScanner: openAi.usageScanner(),
       clock,
-      destination: destinations.join(','),
+      destination: destinations.map(networkAddress).join(','),
       watchResponse,
       ...(this.#setsDecision(generation) && { decisionHeader: decisionText(decision) }),
       body,
@@ -288,6 +308,29 @@ export class Director implements Router, Disposable {
     if (watchResponse) this.#open(target, exchange)
     else exchange.end('not-watched')
     return exchange
+  }
+
+  /** Runs the profiles with draws of the pick's own, and has it recorded. */
+  #pick(
+    generation: Generation,
+    request: InferenceRequest,
+    candidates: readonly Endpoint[],
+  ): Decided {
+    const { clock, random, endpoints, recorder } = this.#services
+    const nowMs = clock.nowMs()
+    const made = {
+      ...{ request, candidates, nowMs, atMs: clock.epochMs(), seed: random.nextPick() },
+      ...{ endpoints: endpoints.list(), generation: generation.id },
+    }
+    let outcome: Decided['outcome']
+    try {
+      outcome = runProfiles(generation, request, candidates, nowMs)
+    } catch (error) {
+      outcome = { error }
+    }
+    const decided = { ...made, outcome }
+    recorder?.decided(decided)
+    return decided
   }
 
   /** Whether responses are to say what was decided. */
@@ -372,5 +415,9 @@ export class Director implements Router, Disposable {
 }
 
 function activate(generation: Generation): void {
-  for (const { plugin, probe } of generation.observers) probe.notify(() => plugin.activated?.())
+  // A service has the configuration of the plugin that speaks last: shadows speak for those that nobody else configures.
+  const shadows = generation.shadows.flatMap(({ observers }) => observers)
+  for (const { plugin, probe } of [...shadows, ...generation.observers]) {
+    probe.notify(() => plugin.activated?.())
+  }
 }

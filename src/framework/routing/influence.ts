@@ -53,21 +53,10 @@ export class Influence {
    * @param totals weighted sums, in the order of the scores
    * @param winner position of the highest total; where several share it, of the one that was picked
    */
-  count({ scores, weight }: ScorerTrace, totals: Float64Array, winner: number): void {
-    if (scores.length < 2) return
+  count(trace: ScorerTrace, totals: Float64Array, winner: number): void {
+    if (trace.scores.length < 2) return
     this.#requests.inc()
-    const first = scores[0]!
-    const highest = totals[winner]!
-    const left = highest - weight * scores[winner]!
-    let isEqual = true
-    let isDecided = false
-    for (let i = 0; i < scores.length; i++) {
-      const score = scores[i]!
-      if (!isTied(score, first)) isEqual = false
-      const other = totals[i]! - weight * score
-      const ties = isTied(other, left)
-      if ((other > left && !ties) || (ties && !isTied(totals[i]!, highest))) isDecided = true
-    }
+    const { isEqual, isDecided } = influenceOf(trace, totals, winner)
     if (isDecided) this.#decided.inc()
     if (isEqual) this.#equal.inc()
     this.#noteEqual(isEqual)
@@ -90,4 +79,31 @@ export class Influence {
   get #key(): string {
     return `scorer-equal:${this.#of.profile}/${this.#of.scorer}`
   }
+}
+
+/** Whether a scorer gave all endpoints the same score, and whether it made a difference; parameters as in `Influence.count`. */
+export function influenceOf(
+  { scores, weight }: ScorerTrace,
+  totals: Float64Array,
+  winner: number,
+): { readonly isEqual: boolean; readonly isDecided: boolean } {
+  const first = scores[0]!
+  const highest = totals[winner]!
+  const left = highest - weight * scores[winner]!
+  let isEqual = true
+  let isDecided = false
+  for (let i = 0; i < scores.length; i++) {
+    const score = scores[i]!
+    if (!isTied(score, first)) isEqual = false
+    const other = totals[i]! - weight * score
+    const ties = isTied(other, left)
+    if ((other > left && !ties) || (ties && !isTied(totals[i]!, highest))) isDecided = true
+  }
+  return { isEqual, isDecided }
+}
+
+/** Position of the highest total; of the picked endpoint where it has it. */
+export function winnerOf(totals: Float64Array, picked: number): number {
+  const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+  return isTied(totals[picked]!, best) ? picked : totals.indexOf(best)
 }

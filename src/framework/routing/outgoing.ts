@@ -1,4 +1,4 @@
-import type { Endpoint } from '../endpoint.ts'
+import { type Endpoint, networkAddress, sharesPort } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { IncomingRequest, OpenAiApi } from '../services.ts'
 import { CONTROL_HEADERS, DATA_PARALLEL_RANK, REQUEST_ID_HEADER } from './headers.ts'
@@ -45,11 +45,11 @@ export function headerChanges(
   id: string,
   { headers, call }: IncomingRequest,
   target: Endpoint,
-  { saltHeader, dataParallel }: RequestPolicy,
+  { saltHeader }: RequestPolicy,
 ): HeaderChanges {
   const setHeaders = new Map<string, string>()
   if (headers.get(REQUEST_ID_HEADER) !== id) setHeaders.set(REQUEST_ID_HEADER, id)
-  if (dataParallel === 'header') setHeaders.set(DATA_PARALLEL_RANK, String(target.rank))
+  if (sharesPort(target)) setHeaders.set(DATA_PARALLEL_RANK, String(target.rank))
   const removeHeaders = CONTROL_HEADERS.filter((name) => headers.has(name))
   if (saltHeader !== undefined && call === undefined && headers.has(saltHeader)) {
     removeHeaders.push(saltHeader)
@@ -58,16 +58,34 @@ export function headerChanges(
 }
 
 /**
- * The endpoints to name to the gateway, each `host:port` once: those that the picker picked, cut or filled up with the next
- * best by score to one and `fallbacks` more.
+ * The endpoints to name to the gateway, by their `hostPort` and each address once: those that the picker picked, cut or
+ * filled up with the next best by score to one and `fallbacks` more.
+ *
+ * Where the target shares its port, the request says its rank wherever it is sent: other ranks cannot be fallbacks.
  *
  * @param fallbacks undefined leaves it at what the picker picked
  */
 export function namedEndpoints(run: ProfileRun, fallbacks: number | undefined): readonly string[] {
   const { picked, endpoints, totals } = run.trace
-  if (fallbacks === undefined) return [...new Set(picked)]
-  if (picked.length > fallbacks) return [...new Set(picked)].slice(0, 1 + fallbacks)
+  const [target] = picked
+  const others = fallbacksOf(target!)
+  const named = new Set(picked.filter((name) => name === target || others(name)))
+  if (fallbacks === undefined) return [...named]
+  if (named.size > fallbacks) return [...named].slice(0, 1 + fallbacks)
   const order = Array.from(endpoints, (_, i) => i).sort((a, b) => totals[b]! - totals[a]!)
-  const all = new Set([...picked, ...order.map((i) => endpoints[i]!)])
-  return [...all].slice(0, 1 + fallbacks)
+  for (const i of order) {
+    const name = endpoints[i]!
+    if (others(name)) named.add(name)
+  }
+  return [...named].slice(0, 1 + fallbacks)
+}
+
+/** Whether an endpoint can stand in for the target: it is another server, and the same rank of it or without ranks too. */
+function fallbacksOf(target: string): (name: string) => boolean {
+  const address = networkAddress(target)
+  const rank = target.slice(address.length)
+  return (name) => {
+    const other = networkAddress(name)
+    return other !== address && name.slice(other.length) === rank
+  }
 }

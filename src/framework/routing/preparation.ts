@@ -1,6 +1,6 @@
 import { PROMPT_TOKENS } from '../attributes.ts'
 import type { Generation } from '../build.ts'
-import type { Endpoint } from '../endpoint.ts'
+import { type Endpoint, networkAddress } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { InferenceRequest } from '../request.ts'
 import type {
@@ -93,7 +93,9 @@ export class Preparation {
     const allowed = new Set(subset)
     const left = all.filter(
       ({ address, hostPort }) =>
-        allowed.has(hostPort) || allowed.has(address) || allowed.has(`[${address}]`),
+        allowed.has(networkAddress(hostPort)) ||
+        allowed.has(address) ||
+        allowed.has(`[${address}]`),
     )
     if (left.length > 0) return left
     throw new SchedulerError(
@@ -109,7 +111,7 @@ function reachable(
   avoid: ReadonlySet<string> | undefined,
 ): readonly Endpoint[] {
   if (avoid === undefined || all.length === 0) return all
-  const left = all.filter(({ hostPort }) => !avoid.has(hostPort))
+  const left = all.filter(({ hostPort }) => !avoid.has(networkAddress(hostPort)))
   if (left.length > 0) return left
   throw new SchedulerError(
     'POOL_EMPTY',

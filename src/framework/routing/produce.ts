@@ -31,7 +31,7 @@ export async function produceAll(
       request.attributes.set(key, value instanceof Promise ? await value : value)
     } catch (cause) {
       const error = probe.failed(cause)
-      if (isRefusal(error)) throw error
+      if (isRefusal(error) && !producer.isShadow) throw error
       failed(error)
     } finally {
       probe.spent(performance.now() - startMs, isOver)

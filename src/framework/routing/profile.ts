@@ -5,7 +5,7 @@ import { NEUTRAL_SCORE, type OnError } from '../on-error.ts'
 import type { Filter, Picker, Scored, Scorer } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
-import type { Influence } from './influence.ts'
+import { type Influence, winnerOf } from './influence.ts'
 import { isTied } from './tie.ts'
 
 /** A configured plugin: the name that the YAML gives it, what it does, what it is measured with. */
@@ -107,7 +107,7 @@ export class Profile {
     })
     const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
     if (!trial) {
-      this.#countInfluence(scorers, totals, winnerOf(totals, best, endpoints.indexOf(picked[0]!)))
+      this.#countInfluence(scorers, totals, winnerOf(totals, endpoints.indexOf(picked[0]!)))
     }
     return {
       picked,
@@ -173,11 +173,6 @@ function score(
   if (onError !== 'neutral') return undefined
   const scores = new Float64Array(endpoints.length).fill(NEUTRAL_SCORE)
   return { name, weight, scores, error: errorText(said) }
-}
-
-/** Position of the highest total; of the picked endpoint where it has it. */
-function winnerOf(totals: Float64Array, best: number, picked: number): number {
-  return isTied(totals[picked]!, best) ? picked : totals.indexOf(best)
 }
 
 /** @throws {SchedulerError} PLUGIN_CONTRACT when `after` is not a part of `before` */

@@ -10,8 +10,10 @@ export interface RequestPolicy {
   readonly responses?: ResponsesMode
   /** Header, in lower case, in which the gateway gives the cache salt; when absent the salt is the body's alone. */
   readonly saltHeader?: string
-  /** `header`: endpoints that share an address and port are ranks, told apart by `DATA_PARALLEL_RANK`. */
+  /** `header`: engines have several ranks behind one port, told apart by `DATA_PARALLEL_RANK`. */
   readonly dataParallel?: 'header'
+  /** How many, from 2 to 256; ranks are not told apart when absent. */
+  readonly dataParallelSize?: number
   /** True tells clients in the header `x-epp-decision` of the response where their request went, and why. */
   readonly decisionHeader?: boolean
 }

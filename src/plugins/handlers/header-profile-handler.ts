@@ -49,6 +49,7 @@ export const headerProfileHandler = definePlugin({
     profiles.length < 2
       ? profiles
       : profiles.filter((name) => name === defaultProfile || isHeaderValue(name)),
+  reads: ({ headerName }) => ({ headers: [headerName] }),
   create: ({ headerName, defaultProfile }) => {
     const header = headerName.toLowerCase()
     return {

@@ -1,10 +1,10 @@
-import type { Endpoint } from '../../framework/endpoint.ts'
+import { type Endpoint, networkAddress } from '../../framework/endpoint.ts'
 import type { ScorerReport } from '../../framework/plugin.ts'
 import type { PrefixMatch } from '../../framework/services.ts'
 
 /**
  * The `Got pod scores` line: whole matched blocks per IP address, or per address and port where endpoints share an
- * address; null when nothing matched.
+ * address; of ranks behind one port those of the rank that holds most. Null when nothing matched.
  */
 export function podScores(
   endpoints: readonly Endpoint[],
@@ -18,7 +18,8 @@ export function podScores(
       (other) => other.address === endpoint.address && other.port !== endpoint.port,
     )
     scores ??= {}
-    scores[shared ? endpoint.hostPort : endpoint.address] = blocks
+    const key = shared ? networkAddress(endpoint.hostPort) : endpoint.address
+    scores[key] = Math.max(scores[key] ?? 0, blocks)
   }
   return { message: 'Got pod scores', fields: { scores } }
 }

@@ -3,6 +3,7 @@ import {
   SESSION_PARAMS,
   SESSION_SERVICES,
   sessionAffinity,
+  sessionHeaders,
   sessionRemarks,
   setsHeader,
 } from './session-affinity.ts'
@@ -14,6 +15,7 @@ export const sessionAffinityFilter = definePlugin({
   description: "Keeps the endpoint to which a session's earlier requests went.",
   params: SESSION_PARAMS,
   inject: SESSION_SERVICES,
+  reads: sessionHeaders,
   watchesResponses: setsHeader,
   lint: sessionRemarks,
   create: (params, services) => {

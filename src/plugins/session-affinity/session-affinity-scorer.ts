@@ -4,6 +4,7 @@ import {
   SESSION_PARAMS,
   SESSION_SERVICES,
   sessionAffinity,
+  sessionHeaders,
   sessionRemarks,
   setsHeader,
 } from './session-affinity.ts'
@@ -16,6 +17,7 @@ export const sessionAffinityScorer = definePlugin({
   differsWhen: 'requests name a session that went to one of the endpoints before',
   params: SESSION_PARAMS,
   inject: SESSION_SERVICES,
+  reads: sessionHeaders,
   watchesResponses: setsHeader,
   lint: (params, use) => {
     const remarks = sessionRemarks(params, use)

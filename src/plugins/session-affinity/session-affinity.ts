@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import type { Endpoint } from '../../framework/endpoint.ts'
-import type { Observer, PluginUse, Remark } from '../../framework/plugin.ts'
+import type { Observer, PluginUse, Reads, Remark } from '../../framework/plugin.ts'
 import type { InferenceRequest } from '../../framework/request.ts'
 import type { Decision } from '../../framework/routing/decision.ts'
 import { CLOCK, ENDPOINTS, type Endpoints } from '../../framework/services.ts'
@@ -94,6 +94,17 @@ export interface SessionAffinity extends Required<Pick<Observer, 'picked' | 'res
 /** Whether the plugins set a header of the response: where the client remembers. */
 export function setsHeader({ strategy }: Static<typeof SESSION_PARAMS>): boolean {
   return strategy === 'encoded_endpoint_header'
+}
+
+/** The headers in which a request names its session. */
+export function sessionHeaders(params: Static<typeof SESSION_PARAMS>): Reads {
+  const { strategy, encodedEndpointHeaderConfig, sessionIdConfig } = params
+  return {
+    headers:
+      strategy === 'session_id'
+        ? sessionIdConfig.sources.map(({ header }) => header)
+        : [encodedEndpointHeaderConfig.header],
+  }
 }
 
 export function sessionAffinity(

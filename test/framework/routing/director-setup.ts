@@ -3,7 +3,7 @@ import { Container } from '../../../src/framework/container.ts'
 import type { Endpoint } from '../../../src/framework/endpoint.ts'
 import type { OnError } from '../../../src/framework/on-error.ts'
 import type { AnyPlugin, Usage } from '../../../src/framework/plugin.ts'
-import { seededRandom } from '../../../src/framework/random.ts'
+import { PickRandom } from '../../../src/framework/random.ts'
 import { DecisionLog } from '../../../src/framework/routing/decision.ts'
 import type { DirectorOptions } from '../../../src/framework/routing/director.ts'
 import { Director } from '../../../src/framework/routing/director.ts'
@@ -82,11 +82,12 @@ export function setUp(setup: Setup = {}) {
     handler: 'single-profile-handler',
     ...(setup.requests && { requests: setup.requests }),
   }
+  const random = new PickRandom(2)
   const container = new Container()
     .provide(LOGGER, {}, () => logger)
     .provide(METRICS, {}, () => metrics)
     .provide(NOTICES, {}, () => notices)
-    .provide(RANDOM, {}, () => seededRandom(1))
+    .provide(RANDOM, {}, () => random)
     .provide(IN_FLIGHT, {}, () => inFlight)
   const generation = (id: number) =>
     buildGeneration(id, spec, container, plugins, (plugin) => paramsOf(plugin))
@@ -103,7 +104,7 @@ export function setUp(setup: Setup = {}) {
   const director = new Director(
     {
       clock: { nowMs: () => nowMs, epochMs: () => nowMs },
-      random: seededRandom(2),
+      random,
       metrics,
       notices,
       endpoints: {

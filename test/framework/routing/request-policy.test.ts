@@ -167,15 +167,62 @@ describe('what a configuration says of requests', () => {
     })
   })
 
-  it('dataParallel: the rank of the target goes out with its requests', async () => {
-    const endpoints = [0, 1, 2].map((rank) => endpoint({ address: '10.1.1.1', rank, slot: rank }))
+  describe('ranks behind one port', () => {
     const given = { 'x-data-parallel-rank': '0', 'x-request-id': 'r' }
-    const routed = await setUp({ plugins, endpoints, requests: { dataParallel: 'header' } }).route(
-      given,
-    )
-    assert.deepEqual([...routed.setHeaders], [['x-data-parallel-rank', '2']])
-    assert.equal(routed.destination, '10.1.1.1:8000')
-    assert.deepEqual([...(await setUp({ plugins, endpoints }).route(given)).setHeaders], [])
+    /** Scored by rank, and of one rank the first server best. */
+    const ranksOf = (address: string, sharesPort = true) =>
+      [0, 1, 2].map((rank) => endpoint({ address, rank, sharesPort, port: 8000 }))
+    const ranks = ranksOf('10.1.1.1')
+
+    it('are told apart by the header, in the place of what the client says', async () => {
+      const { route, decisions } = setUp({ plugins, endpoints: ranks })
+      const routed = await route(given)
+      assert.deepEqual([...routed.setHeaders], [['x-data-parallel-rank', '2']])
+      assert.equal(routed.destination, '10.1.1.1:8000')
+      assert.deepEqual(decisions.find('r')!.endpoints, ['10.1.1.1:8000#2'])
+    })
+
+    it('send no header where ranks have ports of their own', async () => {
+      const endpoints = [0, 1].map((rank) => endpoint({ rank, port: 8000 + rank }))
+      assert.deepEqual([...(await setUp({ plugins, endpoints }).route(given)).setHeaders], [])
+    })
+
+    it('are all allowed by a hint with their address, with or without the port', async () => {
+      for (const hint of ['10.1.1.1', '10.1.1.1:8000']) {
+        const endpoints = [...ranksOf('10.1.1.2'), ...ranks]
+        const { route, decisions } = setUp({ plugins, endpoints })
+        assert.equal((await route(given, [hint])).destination, '10.1.1.1:8000')
+        assert.equal(decisions.find('r')!.candidates, 3)
+      }
+      const { route } = setUp({ plugins, endpoints: ranks })
+      await assert.rejects(route(given, ['10.1.1.1:8001']), { code: 'SUBSET_EMPTY' })
+    })
+
+    it('are all avoided with their port', async () => {
+      const { route } = setUp({ plugins, endpoints: [...ranks, ranksOf('10.1.1.2')[0]!] })
+      const avoid = new Set(['10.1.1.1:8000'])
+      assert.equal((await route(given, undefined, { avoid })).destination, '10.1.1.2:8000')
+    })
+
+    it('have the same rank of other servers as fallbacks, since the header says it to all', async () => {
+      const endpoints = [
+        ...ranks,
+        ...ranksOf('10.1.1.2'),
+        endpoint({ address: '10.1.1.3', rank: 2 }),
+      ]
+      const { route, decisions } = setUp({
+        plugins,
+        endpoints,
+        options: { fallbackEndpoints: 5 },
+      })
+      const { destination, setHeaders } = await route(given, ['10.1.1.1', '10.1.1.2'])
+      assert.deepEqual(destination.split(',').sort(), ['10.1.1.1:8000', '10.1.1.2:8000'])
+      assert.equal(setHeaders.get('x-data-parallel-rank'), '2')
+      assert.deepEqual(
+        decisions.find('r')!.endpoints.map((name) => name.slice(name.indexOf('#'))),
+        ['#2', '#2'],
+      )
+    })
   })
 
   describe('fallback endpoints', () => {

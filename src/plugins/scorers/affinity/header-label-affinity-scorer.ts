@@ -11,6 +11,7 @@ export const headerLabelAffinityScorer = definePlugin({
     headerName: Type.String({ minLength: 1, description: 'Request header, in any case.' }),
     labelKey: Type.String({ minLength: 1, description: 'Label of the endpoint.' }),
   }),
+  reads: ({ headerName }) => ({ headers: [headerName] }),
   create: ({ headerName, labelKey }) => {
     const header = headerName.toLowerCase()
     return {
