@@ -1,8 +1,9 @@
 import type { Clock, Logger } from './framework/services.ts'
-import { createKvEventPublisher } from './kvcache/events/event-publisher.ts'
+import { createKvEventPublisher, type ZmqEventPublisher } from './kvcache/events/event-publisher.ts'
+import { rankEndpoint } from './kvcache/events/rank-endpoint.ts'
 import { createEngineBlockHasher } from './kvcache/hashing/engine-hash.ts'
 import { openAiApi } from './openai/openai-api.ts'
-import type { SimEngineOptions } from './sim/options.ts'
+import type { KvEventsConfig, SimEngineOptions } from './sim/options.ts'
 import { SimEngine } from './sim/sim-engine.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
@@ -42,30 +43,28 @@ export async function startSimEngine(
     budgetMs: 30_000,
   })
   await tokenizer.prepare()
-  const publisher =
-    options.kvEvents &&
-    (await createKvEventPublisher({
-      endpoint: options.kvEvents.endpoint,
-      topic: options.kvEvents.topic,
-      encoding: options.version === '0.10.0' ? 'array-v0.10' : 'map',
-      rank: 0,
-      wildcard: options.host.includes(':') ? `[${options.host}]` : options.host,
-      ...(options.kvEvents.replayEndpoint !== undefined && {
-        replayEndpoint: options.kvEvents.replayEndpoint,
-      }),
-    }))
+  const publishers: ZmqEventPublisher[] = []
+  try {
+    for (let rank = 0; rank < options.dataParallelSize && options.kvEvents; rank++) {
+      publishers.push(await publisherOf(rank, options, options.kvEvents))
+    }
+  } catch (error) {
+    await Promise.all(publishers.map((publisher) => publisher.close()))
+    await tokenizer.close()
+    throw error
+  }
   const engine = new SimEngine({
     options,
     tokenizer,
     hasher: createEngineBlockHasher(options.hashAlgorithm, options.hashSeed),
-    publisher,
+    publishers,
     openAi: openAiApi,
     clock,
     logger,
   })
   const close = async () => {
     await engine.close()
-    await publisher?.close()
+    await Promise.all(publishers.map((publisher) => publisher.close()))
     await tokenizer.close()
   }
   try {
@@ -75,4 +74,20 @@ export async function startSimEngine(
     await close()
     throw error
   }
+}
+
+/** Each rank has a publisher, at the configured ports plus its own number (vLLM `distributed/kv_events.py`). */
+function publisherOf(
+  rank: number,
+  { version, host }: SimEngineOptions,
+  { endpoint, topic, replayEndpoint }: KvEventsConfig,
+): Promise<ZmqEventPublisher> {
+  return createKvEventPublisher({
+    endpoint: rankEndpoint(endpoint, rank),
+    topic,
+    encoding: version === '0.10.0' ? 'array-v0.10' : 'map',
+    rank,
+    wildcard: host.includes(':') ? `[${host}]` : host,
+    ...(replayEndpoint !== undefined && { replayEndpoint: rankEndpoint(replayEndpoint, rank) }),
+  })
 }

@@ -2,17 +2,29 @@ import type { Clock, EngineBlockHasher, KvEvent, KvEventPublisher } from '../fra
 import { BlockPool } from './block-pool.ts'
 import type { SimEngineOptions } from './options.ts'
 import { Sequence, type SequenceInput } from './sequence.ts'
+import { DEFAULT_STEP_COST, DEFAULT_STEP_TOKENS, type StepCost } from './step-cost.ts'
 
-/** Prompt and answer tokens of one step. */
-const STEP_TOKENS = 8192
+/** Where steps wait for their time to pass. */
+export interface StepTimers {
+  /** Calls `run` after so many milliseconds, never at once. */
+  after(delayMs: number, run: () => void): unknown
+  /** @param timer as `after` gave it */
+  cancel(timer: unknown): void
+}
 
-/**
- * What a step costs besides `decodeMs` and prefill: per running request, per token of context, and per prefill token and
- * token of its context, in milliseconds (Qwen3-32B on two H100: weights and KV bytes over bandwidth).
- */
-const SEQUENCE_MS = 0.03
-const CONTEXT_TOKEN_MS = 4.9e-5
-const PREFILL_CONTEXT_MS = 2.1e-6
+/** The machine's own time. */
+const REAL_TIMERS: StepTimers = {
+  after: (delayMs, run) => setTimeout(run, delayMs),
+  cancel: (timer) => clearTimeout(timer as NodeJS.Timeout),
+}
+
+/** What a step costs and holds, and where its time passes; an engine in real time as its options say when absent. */
+export interface StepSettings {
+  readonly cost: StepCost
+  /** Prompt and answer tokens of one step at most. */
+  readonly stepTokens: number
+  readonly timers: StepTimers
+}
 
 /** Counts since the start, and the state now; all of it for `/metrics`. */
 export interface CoreCounts {
@@ -24,11 +36,6 @@ export interface CoreCounts {
   stopped: number
   lengthened: number
   aborted: number
-}
-
-interface Part {
-  readonly sequence: Sequence
-  readonly tokens: number
 }
 
 /**
@@ -60,7 +67,10 @@ export class EngineCore {
   readonly #running: Sequence[] = []
   /** What the next step's message begins with. */
   #events: KvEvent[] = []
-  #timer: NodeJS.Timeout | NodeJS.Immediate | undefined
+  readonly #cost: StepCost
+  readonly #stepTokens: number
+  readonly #timers: StepTimers
+  #timer: unknown
   #closed = false
 
   constructor(
@@ -69,8 +79,16 @@ export class EngineCore {
     publisher: KvEventPublisher | undefined,
     clock: Clock,
     firstTokenSeconds: (seconds: number) => void,
+    settings: Partial<StepSettings> = {},
   ) {
     this.#options = options
+    this.#cost = settings.cost ?? {
+      ...DEFAULT_STEP_COST,
+      stepMs: options.decodeMs,
+      prefillTokenMs: 1000 / options.prefillTokensPerSecond,
+    }
+    this.#stepTokens = settings.stepTokens ?? DEFAULT_STEP_TOKENS
+    this.#timers = settings.timers ?? REAL_TIMERS
     this.#hasher = hasher
     this.#publisher = publisher
     this.#clock = clock
@@ -138,14 +156,14 @@ export class EngineCore {
   close(): void {
     this.#closed = true
     for (const sequence of [...this.#running, ...this.#waiting]) this.abort(sequence)
-    if (this.#timer !== undefined) clearTimeout(this.#timer as NodeJS.Timeout)
+    if (this.#timer !== undefined) this.#timers.cancel(this.#timer)
     this.#timer = undefined
   }
 
   /** A step begins in a later turn, so that requests that come together are scheduled together. */
   #wake(): void {
     if (this.#timer !== undefined || this.#closed) return
-    this.#timer = setTimeout(() => this.#step(), 0)
+    this.#timer = this.#timers.after(0, () => this.#step())
   }
 
   #step(): void {
@@ -158,41 +176,52 @@ export class EngineCore {
       this.#timer = undefined
       return
     }
-    this.#timer = setTimeout(() => {
-      for (const part of parts) this.#computed(part)
+    this.#timer = this.#timers.after(this.#stepMs(parts), () => {
+      for (const sequence of parts) this.#computed(sequence)
       if (!this.#closed) this.#step()
-    }, this.#stepMs(parts))
+    })
   }
 
-  #stepMs(parts: readonly Part[]): number {
-    let ms = this.#options.decodeMs
-    for (const { sequence, tokens } of parts) {
-      ms += SEQUENCE_MS + sequence.computed * CONTEXT_TOKEN_MS
-      if (tokens > 1) {
-        ms += (tokens * 1000) / this.#options.prefillTokensPerSecond
-        ms += tokens * sequence.computed * PREFILL_CONTEXT_MS
-      }
+  #stepMs(parts: readonly Sequence[]): number {
+    const { stepMs, prefillTokenMs, sequenceMs, contextTokenMs, prefillContextMs } = this.#cost
+    let context = 0
+    let prefillMs = 0
+    for (const { computed, scheduled } of parts) {
+      context += computed
+      if (scheduled === 1) continue
+      prefillMs += scheduled * prefillTokenMs
+      // A token sees the context before its piece, and on average half of the piece.
+      prefillMs += scheduled * (computed + scheduled / 2) * prefillContextMs
     }
-    return ms
+    return stepMs + parts.length * sequenceMs + context * contextTokenMs + prefillMs
   }
 
-  #schedule(): Part[] {
-    const parts: Part[] = []
-    let budget = STEP_TOKENS
+  #schedule(): Sequence[] {
+    const parts: Sequence[] = []
+    let budget = this.#stepTokens
     let preempted = false
-    for (const sequence of [...this.#running]) {
+    // Only a preemption takes away from it, and only from its end.
+    for (let i = 0; i < this.#running.length; i++) {
+      const sequence = this.#running[i]!
       if (sequence.state !== 'running' || budget === 0) continue
-      const tokens = Math.min(sequence.ids.length - sequence.computed, budget)
+      const tokens = Math.min(sequence.length - sequence.computed, budget)
+      if (tokens === 1 && this.#hasRoom(sequence)) {
+        sequence.scheduled = 1
+        parts.push(sequence)
+        budget--
+        continue
+      }
       while (!this.#allocate(sequence, tokens, [])) {
         preempted = true
         const victim = this.#running.at(-1)!
         this.#preempt(victim)
-        const at = parts.findIndex((part) => part.sequence === victim)
-        if (at >= 0) budget += parts.splice(at, 1)[0]!.tokens
+        const at = parts.indexOf(victim)
+        if (at >= 0) budget += parts.splice(at, 1)[0]!.scheduled
         if (victim === sequence) break
       }
       if (sequence.state !== 'running') continue
-      parts.push({ sequence, tokens })
+      sequence.scheduled = tokens
+      parts.push(sequence)
       budget -= tokens
     }
     while (!preempted && budget > 0 && this.#running.length < this.#options.maxRunning) {
@@ -200,7 +229,7 @@ export class EngineCore {
       if (sequence === undefined) break
       const hits = this.#hits(sequence)
       const cached = hits.length * this.#options.blockTokens
-      const tokens = Math.min(sequence.ids.length - cached, budget)
+      const tokens = Math.min(sequence.length - cached, budget)
       sequence.computed = cached
       if (!this.#allocate(sequence, tokens, hits)) {
         sequence.computed = 0
@@ -211,10 +240,11 @@ export class EngineCore {
       sequence.state = 'running'
       if (sequence.cachedTokens === undefined) {
         sequence.cachedTokens = cached
-        this.counts.queriedTokens += sequence.ids.length
+        this.counts.queriedTokens += sequence.length
         this.counts.hitTokens += cached
       }
-      parts.push({ sequence, tokens })
+      sequence.scheduled = tokens
+      parts.push(sequence)
       budget -= tokens
     }
     return parts
@@ -222,7 +252,7 @@ export class EngineCore {
 
   /** Blocks of the prompt that are there, from the first on. The last token is always computed, so never all of it. */
   #hits(sequence: Sequence): number[] {
-    const usable = Math.floor((sequence.ids.length - 1) / this.#options.blockTokens)
+    const usable = Math.floor((sequence.length - 1) / this.#options.blockTokens)
     const hits: number[] = []
     while (hits.length < usable) {
       const block = this.#pool.find(sequence.hash(hits.length).published)
@@ -230,6 +260,12 @@ export class EngineCore {
       hits.push(block)
     }
     return hits
+  }
+
+  /** Whether one more token neither needs nor fills a block: so it is with nearly every token of an answer. */
+  #hasRoom({ computed, blocks }: Sequence): boolean {
+    const { blockTokens } = this.#options
+    return computed < blocks.length * blockTokens && (computed + 1) % blockTokens !== 0
   }
 
   /** Gets the blocks for `tokens` more, or does nothing and says false. */
@@ -268,21 +304,20 @@ export class EngineCore {
       type: 'BlockStored',
       blockHashes,
       parentBlockHash: from === 0 ? null : sequence.hash(from - 1).published,
-      tokenIds: sequence.ids.slice(from * blockTokens, whole * blockTokens),
+      tokenIds: sequence.ids(from * blockTokens, whole * blockTokens),
       blockTokens,
       loraName: sequence.input.lora?.name ?? null,
       extraKeys,
     })
   }
 
-  #computed({ sequence, tokens }: Part): void {
+  #computed(sequence: Sequence): void {
     if (sequence.state !== 'running') return
     const { input } = sequence
-    sequence.computed += tokens
-    if (sequence.computed < sequence.ids.length) return
+    sequence.computed += sequence.scheduled
+    if (sequence.computed < sequence.length) return
     const { id, last } = input.next()
-    sequence.ids.push(id)
-    sequence.generated++
+    sequence.append(id)
     this.counts.generatedTokens++
     if (sequence.generated === 1) {
       this.counts.promptTokens += input.promptIds.length

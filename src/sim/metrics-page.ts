@@ -11,110 +11,124 @@ const FIRST_TOKEN_BOUNDS = [
 export class MetricsPage {
   readonly #options: SimEngineOptions
   readonly #startedSeconds: number
-  readonly #buckets = new Array<number>(FIRST_TOKEN_BOUNDS.length).fill(0)
-  #firstTokens = 0
-  #firstTokenSeconds = 0
+  /** By rank. */
+  readonly #firstTokens: readonly FirstTokens[]
 
   /** @param startedSeconds epoch seconds, for the `_created` samples */
   constructor(options: SimEngineOptions, startedSeconds: number) {
     this.#options = options
     this.#startedSeconds = startedSeconds
+    this.#firstTokens = Array.from({ length: options.dataParallelSize }, () => ({
+      buckets: new Array<number>(FIRST_TOKEN_BOUNDS.length).fill(0),
+      count: 0,
+      seconds: 0,
+    }))
   }
 
-  firstToken(seconds: number): void {
-    this.#firstTokens++
-    this.#firstTokenSeconds += seconds
+  firstToken(rank: number, seconds: number): void {
+    const told = this.#firstTokens[rank]!
+    told.count++
+    told.seconds += seconds
     for (let i = FIRST_TOKEN_BOUNDS.length - 1; i >= 0 && seconds <= FIRST_TOKEN_BOUNDS[i]!; i--) {
-      this.#buckets[i]!++
+      told.buckets[i]!++
     }
   }
 
-  /** @param nowSeconds epoch seconds */
-  write(core: EngineCore, nowSeconds: number): string {
+  /**
+   * @param cores one per rank
+   * @param nowSeconds epoch seconds
+   */
+  write(cores: readonly EngineCore[], nowSeconds: number): string {
     const page = new Page(this.#startedSeconds)
-    const labels = { engine: '0', model_name: this.#options.servedModelName }
-    const { counts } = core
+    const model_name = this.#options.servedModelName
+    const labels = cores.map((_, rank) => ({ engine: String(rank), model_name }))
+    const of = (value: (core: EngineCore) => number, more: Readonly<Record<string, string>> = {}) =>
+      cores.map((core, rank): Sample => [{ ...labels[rank]!, ...more }, value(core)])
     const early = this.#options.version === '0.10.0'
     page.gauge('num_requests_running', 'Number of requests in model execution batches.', [
-      [labels, core.running.length],
+      ...of((core) => core.running.length),
     ])
     page.gauge('num_requests_waiting', 'Number of requests waiting to be processed.', [
-      [labels, core.waiting.length],
+      ...of((core) => core.waiting.length),
     ])
     if (!early) {
       page.gauge('num_requests_waiting_by_reason', 'Number of waiting requests by reason.', [
-        [{ ...labels, reason: 'capacity' }, core.waiting.length],
-        [{ ...labels, reason: 'deferred' }, 0],
+        ...of((core) => core.waiting.length, { reason: 'capacity' }),
+        ...of(() => 0, { reason: 'deferred' }),
       ])
     }
     for (const prefix of early ? ['gpu_', 'kv_'] : ['kv_']) {
       page.gauge(`${prefix}cache_usage_perc`, 'KV-cache usage. 1 means 100 percent usage.', [
-        [labels, core.kvUsage],
+        ...of((core) => core.kvUsage),
       ])
     }
     for (const prefix of early ? ['gpu_', ''] : ['']) {
       page.counter(
         `${prefix}prefix_cache_queries`,
         'Prefix cache queries, in terms of number of queried tokens.',
-        [[labels, counts.queriedTokens]],
+        of(({ counts }) => counts.queriedTokens),
       )
       page.counter(
         `${prefix}prefix_cache_hits`,
         'Prefix cache hits, in terms of number of cached tokens.',
-        [[labels, counts.hitTokens]],
+        of(({ counts }) => counts.hitTokens),
       )
     }
     page.counter('num_preemptions', 'Cumulative number of preemption from the engine.', [
-      [labels, counts.preemptions],
+      ...of(({ counts }) => counts.preemptions),
     ])
     page.counter('prompt_tokens', 'Number of prefill tokens processed.', [
-      [labels, counts.promptTokens],
+      ...of(({ counts }) => counts.promptTokens),
     ])
     page.counter('generation_tokens', 'Number of generation tokens processed.', [
-      [labels, counts.generatedTokens],
+      ...of(({ counts }) => counts.generatedTokens),
     ])
+    const ended = (reason: string, count: (core: EngineCore) => number) =>
+      cores.map(
+        (core, rank): Sample => [
+          { engine: String(rank), finished_reason: reason, model_name },
+          count(core),
+        ],
+      )
     page.counter('request_success', 'Count of successfully processed requests.', [
-      [{ engine: '0', finished_reason: 'stop', model_name: labels.model_name }, counts.stopped],
-      [
-        { engine: '0', finished_reason: 'length', model_name: labels.model_name },
-        counts.lengthened,
-      ],
-      [{ engine: '0', finished_reason: 'abort', model_name: labels.model_name }, counts.aborted],
+      ...ended('stop', ({ counts }) => counts.stopped),
+      ...ended('length', ({ counts }) => counts.lengthened),
+      ...ended('abort', ({ counts }) => counts.aborted),
     ])
     page.histogram(
       'time_to_first_token_seconds',
       'Histogram of time to first token in seconds.',
       labels,
       FIRST_TOKEN_BOUNDS,
-      this.#buckets,
       this.#firstTokens,
-      this.#firstTokenSeconds,
     )
     if (this.#options.loraModules.length > 0) {
       page.gauge('lora_requests_info', 'Running stats on lora requests.', [
         [
           {
             max_lora: String(this.#options.loraModules.length),
-            running_lora_adapters: adapters(core.running),
-            waiting_lora_adapters: adapters(core.waiting),
+            running_lora_adapters: adapters(cores.flatMap(({ running }) => running)),
+            waiting_lora_adapters: adapters(cores.flatMap(({ waiting }) => waiting)),
           },
           nowSeconds,
         ],
       ])
     }
     page.gauge('cache_config_info', 'Information of the LLMEngine CacheConfig', [
-      [this.#cacheConfig(), 1],
+      ...cores.map((_, rank): Sample => [this.#cacheConfig(rank), 1]),
     ])
     return page.text
   }
 
-  #cacheConfig(): Record<string, string> {
-    const { blockTokens, kvBlocks, hashAlgorithm } = this.#options
+  /** Each rank's series states the blocks of all. */
+  #cacheConfig(rank: number): Record<string, string> {
+    const { blockTokens, hashAlgorithm } = this.#options
+    const kvBlocks = this.#options.kvBlocks * this.#options.dataParallelSize
     return {
       block_size: String(blockTokens),
       cache_dtype: 'auto',
       enable_prefix_caching: 'True',
-      engine: '0',
+      engine: String(rank),
       gpu_memory_utilization: '0.9',
       num_cpu_blocks: 'None',
       num_gpu_blocks: String(kvBlocks),
@@ -123,6 +137,13 @@ export class MetricsPage {
       sliding_window: 'None',
     }
   }
+}
+
+/** Times to the first token of one rank. */
+interface FirstTokens {
+  readonly buckets: number[]
+  count: number
+  seconds: number
 }
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number]
@@ -150,21 +171,25 @@ class Page {
   histogram(
     name: string,
     help: string,
-    labels: Readonly<Record<string, string>>,
+    labels: readonly Readonly<Record<string, string>>[],
     bounds: readonly number[],
-    buckets: readonly number[],
-    count: number,
-    sum: number,
+    told: readonly FirstTokens[],
   ): void {
     this.#head(name, help, 'histogram')
-    const { engine = '', model_name = '' } = labels
-    for (const [i, bound] of bounds.entries()) {
-      this.#line(`${name}_bucket`, { engine, le: python(bound), model_name }, buckets[i]!)
+    for (const [rank, { buckets, count, seconds }] of told.entries()) {
+      const { engine = '', model_name = '' } = labels[rank]!
+      for (const [i, bound] of bounds.entries()) {
+        this.#line(`${name}_bucket`, { engine, le: python(bound), model_name }, buckets[i]!)
+      }
+      this.#line(`${name}_bucket`, { engine, le: '+Inf', model_name }, count)
+      this.#line(`${name}_count`, labels[rank]!, count)
+      this.#line(`${name}_sum`, labels[rank]!, seconds)
     }
-    this.#line(`${name}_bucket`, { engine, le: '+Inf', model_name }, count)
-    this.#line(`${name}_count`, labels, count)
-    this.#line(`${name}_sum`, labels, sum)
-    this.#created(name, help, [[labels, 0]])
+    this.#created(
+      name,
+      help,
+      labels.map((each): Sample => [each, 0]),
+    )
   }
 
   #created(name: string, help: string, samples: readonly Sample[]): void {

@@ -28,9 +28,11 @@ export interface SimEngineOptions {
   readonly servedModelName: string
   /** Tokens per KV block. */
   readonly blockTokens: number
-  /** KV blocks, one of which is vLLM's null block and holds nothing. */
+  /** KV blocks of each rank, one of which is vLLM's null block and holds nothing. */
   readonly kvBlocks: number
-  /** Requests that run at once. */
+  /** Ranks behind the port, each with blocks, cache and events of its own. */
+  readonly dataParallelSize: number
+  /** Requests that run at once on each rank. */
   readonly maxRunning: number
   /** Tokens of a prompt and its answer together. */
   readonly maxModelTokens: number
@@ -61,6 +63,7 @@ export const SIM_ENGINE_FLAGS: readonly SimEngineFlag[] = [
   { flag: '--served-model-name <name>', description: 'model to serve (Qwen3-32B)' },
   { flag: '--block-size <tokens>', description: 'tokens per KV block (16)' },
   { flag: '--num-gpu-blocks <count>', description: 'KV blocks (as many as hold 307,328 tokens)' },
+  { flag: '--data-parallel-size <count>', description: 'ranks behind the port (1)' },
   { flag: '--max-num-seqs <count>', description: 'requests that run at once (256)' },
   {
     flag: '--max-model-len <tokens>',
@@ -140,6 +143,7 @@ export function simEngineOptions(
     servedModelName: reader.text('servedModelName', 'Qwen3-32B'),
     blockTokens,
     kvBlocks,
+    dataParallelSize: reader.whole('dataParallelSize', 1, 1, 64),
     maxRunning: reader.whole('maxNumSeqs', 256, 1, 100_000),
     maxModelTokens,
     hashAlgorithm: reader.choice('prefixCachingHashAlgo', ALGORITHMS, DEFAULT_ALGORITHM[version]),

@@ -19,23 +19,29 @@ export interface SequenceInput {
   sampled(id: number, finished: FinishReason | undefined): void
 }
 
+/** Tokens of answer for which there is room at first. */
+const LEAST_ROOM = 256
+
 /** One request inside the engine: its tokens, its blocks, and how far it is computed. */
 export class Sequence {
   readonly input: SequenceInput
   readonly arrivedAtMs: number
-  /** Prompt and answer. */
-  readonly ids: number[]
   readonly blocks: number[] = []
   /** Blocks whose hash the pool knows. */
   hashedBlocks = 0
   /** Tokens whose KV is there. */
   computed = 0
+  /** Tokens that the step under way computes. */
+  scheduled = 0
   generated = 0
   /** Prompt tokens taken from the cache at the first admission; undefined before it. */
   cachedTokens: number | undefined
   state: 'waiting' | 'running' | 'ended' = 'waiting'
+  /** Prompt and answer, with room for more. */
+  #ids: Int32Array
+  #length: number
   readonly #hasher: EngineBlockHasher
-  readonly #blockTokens: number
+  readonly blockTokens: number
   readonly #version: EngineVersion
   readonly #hashes: EngineBlockHash[] = []
 
@@ -48,17 +54,39 @@ export class Sequence {
   ) {
     this.input = input
     this.arrivedAtMs = arrivedAtMs
-    this.ids = Array.from(input.promptIds)
+    this.#ids = input.promptIds
+    this.#length = input.promptIds.length
     this.#hasher = hasher
-    this.#blockTokens = blockTokens
+    this.blockTokens = blockTokens
     this.#version = version
+  }
+
+  /** Tokens of prompt and answer. */
+  get length(): number {
+    return this.#length
+  }
+
+  /** Token ids of prompt and answer; those that were given do not change. */
+  ids(from: number, to: number): Int32Array {
+    return this.#ids.subarray(from, Math.min(to, this.#length))
+  }
+
+  /** Adds a token to the answer. */
+  append(id: number): void {
+    if (this.#length === this.#ids.length) {
+      const grown = new Int32Array(this.#length + Math.max(LEAST_ROOM, this.generated))
+      grown.set(this.#ids)
+      this.#ids = grown
+    }
+    this.#ids[this.#length++] = id
+    this.generated++
   }
 
   /** The hash of a whole block of this request; `index` must not be beyond its last whole block. */
   hash(index: number): EngineBlockHash {
     while (this.#hashes.length <= index) {
       const at = this.#hashes.length
-      const tokens = this.ids.slice(at * this.#blockTokens, (at + 1) * this.#blockTokens)
+      const tokens = this.ids(at * this.blockTokens, (at + 1) * this.blockTokens)
       const parent = this.#hashes.at(-1) ?? this.#hasher.root
       this.#hashes.push(this.#hasher.next(parent, tokens, this.#hashedExtras(at)))
     }

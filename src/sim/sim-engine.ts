@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { Attributes } from '../framework/attributes.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { InferenceRequest, Prompt } from '../framework/request.ts'
+import { DATA_PARALLEL_RANK } from '../framework/routing/headers.ts'
 import type {
   Clock,
   EngineBlockHasher,
@@ -50,8 +51,8 @@ export interface SimEngineParts {
   readonly tokenizer: Tokenizer
   /** For `options.hashAlgorithm` and `options.hashSeed`. */
   readonly hasher: EngineBlockHasher
-  /** Undefined when the engine publishes no events. Closed by who made it. */
-  readonly publisher: KvEventPublisher | undefined
+  /** One per rank, or none when the engine publishes no events. Closed by who made them. */
+  readonly publishers: readonly KvEventPublisher[]
   readonly openAi: OpenAiApi
   readonly clock: Clock
   readonly logger: Logger
@@ -66,9 +67,12 @@ export class SimEngine {
   readonly #options: SimEngineOptions
   readonly #logger: Logger
   readonly #server: Server
-  readonly #core: EngineCore
+  /** One per rank. */
+  readonly #cores: readonly EngineCore[]
   readonly #metrics: MetricsPage
   #answers: AnswerText | undefined
+  /** The rank that is looked at first for the next prompt. */
+  #turn = 0
 
   constructor(parts: SimEngineParts) {
     this.#parts = parts
@@ -76,21 +80,25 @@ export class SimEngine {
     this.#logger = parts.logger.named('sim-engine')
     const metrics = new MetricsPage(parts.options, parts.clock.epochMs() / 1000)
     this.#metrics = metrics
-    this.#core = new EngineCore(
-      parts.options,
-      parts.hasher,
-      parts.publisher,
-      parts.clock,
-      (seconds) => metrics.firstToken(seconds),
+    this.#cores = Array.from(
+      { length: parts.options.dataParallelSize },
+      (_, rank) =>
+        new EngineCore(
+          parts.options,
+          parts.hasher,
+          parts.publishers[rank],
+          parts.clock,
+          (seconds) => metrics.firstToken(rank, seconds),
+        ),
     )
     this.#server = createServer((request, response) => {
       this.#handle(request, response).catch((error: unknown) => this.#failed(response, error))
     })
   }
 
-  /** Its block table, for who checks what others know of it. */
+  /** The block table of its first rank, for who checks what others know of it. */
   get cache(): Pick<EngineCore, 'cachedBlocks' | 'findCached'> {
-    return this.#core
+    return this.#cores[0]!
   }
 
   /**
@@ -121,7 +129,7 @@ export class SimEngine {
 
   /** Ends all requests and closes the port. */
   async close(): Promise<void> {
-    this.#core.close()
+    for (const core of this.#cores) core.close()
     if (!this.#server.listening) return
     const closed = once(this.#server, 'close')
     this.#server.close()
@@ -145,13 +153,15 @@ export class SimEngine {
       case '/version':
         return sendJson(response, 200, { version: this.#options.version })
       case '/metrics': {
-        const page = this.#metrics.write(this.#core, this.#parts.clock.epochMs() / 1000)
+        const page = this.#metrics.write(this.#cores, this.#parts.clock.epochMs() / 1000)
         return sendText(response, 'text/plain; version=0.0.4; charset=utf-8', page)
       }
       case '/v1/models':
         return sendJson(response, 200, this.#models())
       case '/reset_prefix_cache':
-        return sendJson(response, 200, { success: this.#core.resetCache() })
+        return sendJson(response, 200, {
+          success: this.#cores.filter((core) => !core.resetCache()).length === 0,
+        })
     }
     const bytes = await readBytes(request)
     if (bytes === undefined) {
@@ -176,13 +186,15 @@ export class SimEngine {
     }
     const accepted = readEngineRequest(path, headers, bytes, this.#parts.openAi, this.#options)
     if (accepted instanceof EngineProblem) return this.#refuse(response, accepted)
+    const rank = this.#rankOf(headers)
+    if (rank instanceof EngineProblem) return this.#refuse(response, rank)
     const prompts = await this.#ids(accepted.prompt)
     for (const ids of prompts) {
       const problem = checkLength(ids.length, accepted.maxTokens, this.#options)
       if (problem !== undefined) return this.#refuse(response, problem)
     }
     if (response.destroyed) return
-    if (path === '/v1/embeddings') return this.#embed(accepted, prompts, response)
+    if (path === '/v1/embeddings') return this.#embed(accepted, rank, prompts, response)
     const chat = path === '/v1/chat/completions'
     const id = headers.get('x-request-id') ?? randomBytes(16).toString('hex')
     const head: AnswerHead = {
@@ -192,8 +204,8 @@ export class SimEngine {
       chat,
       version: this.#options.version,
     }
-    if (accepted.stream) return this.#stream(head, accepted, prompts, response)
-    const done = await this.#generate(accepted, prompts, response, () => {})
+    if (accepted.stream) return this.#stream(head, accepted, rank, prompts, response)
+    const done = await this.#generate(accepted, rank, prompts, response, () => {})
     if (done === undefined) return
     const choices = done.map(({ text, finishReason }) => ({ text, finishReason }))
     sendJson(response, 200, wholeAnswer(head, choices, this.#usage(done)))
@@ -202,12 +214,14 @@ export class SimEngine {
   async #stream(
     head: AnswerHead,
     accepted: EngineRequest,
+    rank: number | undefined,
     prompts: readonly Int32Array[],
     response: ServerResponse,
   ): Promise<void> {
     response.setHeader('content-type', 'text/event-stream; charset=utf-8')
     const done = await this.#generate(
       accepted,
+      rank,
       prompts,
       response,
       (index, text, finished, first) => {
@@ -221,10 +235,12 @@ export class SimEngine {
 
   async #embed(
     accepted: EngineRequest,
+    rank: number | undefined,
     prompts: readonly Int32Array[],
     response: ServerResponse,
   ): Promise<void> {
-    const done = await this.#generate({ ...accepted, maxTokens: 1 }, prompts, response, () => {})
+    const one = { ...accepted, maxTokens: 1 }
+    const done = await this.#generate(one, rank, prompts, response, () => {})
     if (done === undefined) return
     const promptTokens = prompts.reduce((sum, ids) => sum + ids.length, 0)
     sendJson(response, 200, {
@@ -249,10 +265,12 @@ export class SimEngine {
   /**
    * Runs a request's prompts to their ends. Undefined when the client has gone: then all of them are aborted at once.
    *
+   * @param rank where they run; each where least is going on when undefined
    * @param told of each token: the prompt's index, the text, why it ended, whether it is the first one
    */
   #generate(
     accepted: EngineRequest,
+    rank: number | undefined,
     prompts: readonly Int32Array[],
     response: ServerResponse,
     told: (index: number, text: string, finished: FinishReason | undefined, first: boolean) => void,
@@ -262,13 +280,14 @@ export class SimEngine {
       let left = prompts.length
       const gone = (): void => {
         if (left === 0) return
-        for (const { sequence } of generated) this.#core.abort(sequence)
+        for (const { core, sequence } of generated) core.abort(sequence)
         resolve(undefined)
       }
       response.once('close', gone)
       for (const [index, promptIds] of prompts.entries()) {
         const room = this.#options.maxModelTokens - promptIds.length
-        const sequence = this.#core.submit({
+        const core = this.#cores[rank ?? this.#leastLoaded()]!
+        const sequence = core.submit({
           promptIds,
           maxTokens: Math.min(accepted.maxTokens ?? room, room),
           lora: accepted.lora,
@@ -288,9 +307,31 @@ export class SimEngine {
             }
           },
         })
-        generated.push({ sequence, text: '', finishReason: 'length' })
+        generated.push({ core, sequence, text: '', finishReason: 'length' })
       }
     })
+  }
+
+  /** The rank that a router asks for, as vLLM reads it: what is no number is as if it were not there. */
+  #rankOf(headers: ReadonlyMap<string, string>): number | undefined | EngineProblem {
+    const text = headers.get(DATA_PARALLEL_RANK)
+    if (text === undefined || !/^\s*[+-]?\d+\s*$/.test(text)) return undefined
+    const rank = Number(text)
+    const { length } = this.#cores
+    if (rank >= 0 && rank < length) return rank
+    return badRequest(`data_parallel_rank ${rank} is out of range [0, ${length}).`)
+  }
+
+  /** As vLLM balances among its ranks: one that waits counts as four that run. */
+  #leastLoaded(): number {
+    const { length } = this.#cores
+    const first = this.#turn++
+    let best = first % length
+    for (let i = 1; i < length; i++) {
+      const next = (first + i) % length
+      if (loadOf(this.#cores[next]!) < loadOf(this.#cores[best]!)) best = next
+    }
+    return best
   }
 
   #usage(generated: readonly Generated[]): AnswerUsage {
@@ -402,9 +443,14 @@ const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
 ])
 
 interface Generated {
+  readonly core: EngineCore
   readonly sequence: Sequence
   text: string
   finishReason: FinishReason
+}
+
+function loadOf({ waiting, running }: EngineCore): number {
+  return 4 * waiting.length + running.length
 }
 
 function tokenizePrompt(

@@ -35,6 +35,7 @@ describe('readSimCommandLine', () => {
       servedModelName: 'Qwen3-32B',
       blockTokens: 64,
       kvBlocks: 4802,
+      dataParallelSize: 1,
       maxRunning: 256,
       maxModelTokens: 8192,
       hashAlgorithm: 'sha256_cbor_64bit',

@@ -23,7 +23,7 @@ export async function startEngine(
     options,
     tokenizer,
     hasher: createEngineBlockHasher(options.hashAlgorithm, options.hashSeed),
-    publisher: { publish: (events) => void messages.push(events), close: async () => {} },
+    publishers: [{ publish: (events) => void messages.push(events), close: async () => {} }],
     openAi: openAiApi,
     clock,
     logger: memoryLogger(),

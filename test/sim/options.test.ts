@@ -20,6 +20,7 @@ describe('simEngineOptions', () => {
       servedModelName: 'Qwen3-32B',
       blockTokens: 16,
       kvBlocks: 19_208,
+      dataParallelSize: 1,
       maxRunning: 256,
       maxModelTokens: 40_960,
       hashAlgorithm: 'sha256',
@@ -111,6 +112,6 @@ describe('simEngineOptions', () => {
 
   it('lists each flag that it reads', () => {
     const names = SIM_ENGINE_FLAGS.map(({ flag }) => flag.split(' ')[0])
-    assert.equal(new Set(names).size, 16)
+    assert.equal(new Set(names).size, 17)
   })
 })

@@ -168,6 +168,47 @@ describe('SimEngine', () => {
     })
   }
 
+  describe('with ranks behind its port', () => {
+    const body = (prompt: string) => ({ prompt: `${prompt} `.repeat(200), max_tokens: 1 })
+    const cached = ({ body: text }: { readonly body: string }) =>
+      JSON.parse(text).usage.prompt_tokens_details.cached_tokens
+    const at = (rank: string) => ({ 'x-data-parallel-rank': rank })
+
+    it('has a cache and metrics for each, and runs a request where the header says', async () => {
+      const { url } = await start({ dataParallelSize: '3' })
+      await post(`${url}/v1/completions`, body('one'), at('2'))
+      assert.equal(cached(await post(`${url}/v1/completions`, body('one'), at('0'))), 0)
+      assert.ok(cached(await post(`${url}/v1/completions`, body('one'), at('2'))) > 0)
+      const page = await (await fetch(`${url}/metrics`)).text()
+      const prompts = [
+        ...page.matchAll(
+          /^vllm:request_success_total\{engine="(\d)",finished_reason="length",.*\} (\d)\.0$/gm,
+        ),
+      ]
+      assert.deepEqual(
+        prompts.map(([, rank, count]) => [rank, count]),
+        [
+          ['0', '1'],
+          ['1', '0'],
+          ['2', '2'],
+        ],
+      )
+      assert.equal(page.match(/^vllm:cache_config_info\{.*num_gpu_blocks="600",/gm)?.length, 3)
+    })
+
+    it('refuses a rank that it has not, ignores what is no number, and balances without one', async () => {
+      const { url } = await start({ dataParallelSize: '2' })
+      const refused = await post(`${url}/v1/completions`, body('two'), at('2'))
+      assert.equal(refused.status, 400)
+      assert.match(refused.body, /data_parallel_rank 2 is out of range \[0, 2\)\./)
+      for (const headers of [at('first'), {}]) {
+        assert.equal((await post(`${url}/v1/completions`, body('two'), headers)).status, 200)
+      }
+      const page = await (await fetch(`${url}/metrics`)).text()
+      assert.deepEqual(page.match(/^vllm:request_success_total\{.*length.*\} 1\.0$/gm)?.length, 2)
+    })
+  })
+
   it('takes its id from x-request-id', async () => {
     const { url } = await start()
     const chat = { messages: [{ role: 'user', content: 'hi' }], max_tokens: 1 }
