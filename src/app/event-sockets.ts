@@ -1,10 +1,11 @@
 import type { CheckedConfig } from '../config/parse.ts'
 import type { Endpoints, Logger, Notices } from '../framework/services.ts'
 import type { EventIntake } from '../kvcache/events/event-intake.ts'
+import { rankEndpoint } from '../kvcache/events/rank-endpoint.ts'
 import type { Replay } from '../kvcache/events/recovery.ts'
 import { SharedIntake } from '../kvcache/events/shared-intake.ts'
 import { ZmqIntake } from '../kvcache/events/zmq-intake.ts'
-import { type EventPorts, eventPorts } from './settings.ts'
+import { type EventPorts, eventPorts, ranksPerPort } from './settings.ts'
 
 /** What of a pool the sockets feed. */
 export interface EventConsumer {
@@ -14,7 +15,12 @@ export interface EventConsumer {
 
 /** The sockets that one pool has. */
 interface Open {
-  bind?: { readonly address: string; readonly leave: () => void }
+  bind?: {
+    readonly address: string
+    /** With those to which the ranks above 0 of an engine connect. */
+    readonly addresses: readonly string[]
+    readonly leave: () => void
+  }
   dial?: { readonly port: number; readonly hangUp: () => void }
   replayPort?: number
 }
@@ -53,7 +59,9 @@ export class EventSockets {
    * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound; all stays as it is
    */
   configure(pool: EventConsumer, config: CheckedConfig): Promise<void> {
-    const done = this.#last.then(() => this.#change(pool, eventPorts(this.#flags, config)))
+    const done = this.#last.then(() =>
+      this.#change(pool, eventPorts(this.#flags, config), ranksPerPort(config)),
+    )
     this.#last = done.catch(() => {})
     return done
   }
@@ -66,36 +74,65 @@ export class EventSockets {
     this.#open.delete(pool)
     open.bind?.leave()
     open.dial?.hangUp()
-    this.#unbind(open.bind?.address)
+    this.#unbind(open.bind?.addresses)
   }
 
   close(): Promise<void> {
     return this.#zmq.close()
   }
 
-  async #change(pool: EventConsumer, ports: EventPorts): Promise<void> {
+  async #change(pool: EventConsumer, ports: EventPorts, ranks: number): Promise<void> {
     const { bind, dialPort } = ports
     if (this.#gone.has(pool) || (bind === undefined && dialPort === undefined)) return
-    if (bind !== undefined && !this.#zmq.isBound(bind)) await this.#zmq.bind(bind, this.#shared)
+    const addresses = bind === undefined ? [] : await this.#bindAll(bind, ranks)
     if (this.#gone.has(pool)) {
-      this.#unbind(bind)
+      this.#unbind(addresses)
       return
     }
     const open = this.#open.get(pool) ?? {}
     this.#open.set(pool, open)
-    this.#setBind(pool, open, bind)
+    this.#setBind(pool, open, bind, addresses)
     this.#setDial(pool, open, dialPort)
     this.#setReplay(pool, open, ports.replayPort)
   }
 
-  #setBind(pool: EventConsumer, open: Open, address: string | undefined): void {
+  /**
+   * Binds an address for the ranks of engines: each connects to a port of its own. All or none.
+   *
+   * @returns the addresses, that of rank 0 last
+   */
+  async #bindAll(address: string, ranks: number): Promise<readonly string[]> {
+    const addresses = [
+      ...new Set(Array.from({ length: ranks }, (_, rank) => rankEndpoint(address, rank))),
+    ].reverse()
+    try {
+      for (const each of addresses) {
+        if (!this.#zmq.isBound(each)) await this.#zmq.bind(each, this.#shared)
+      }
+    } catch (error) {
+      this.#unbind(addresses)
+      throw error
+    }
+    return addresses
+  }
+
+  #setBind(
+    pool: EventConsumer,
+    open: Open,
+    address: string | undefined,
+    addresses: readonly string[],
+  ): void {
     const old = open.bind
-    if (old?.address === address) return
+    if (old !== undefined && old.address === address) {
+      open.bind = { ...old, addresses }
+      this.#unbind(old.addresses)
+      return
+    }
     if (address === undefined) delete open.bind
-    else open.bind = { address, leave: this.#shared.add(pool.intake) }
+    else open.bind = { address, addresses, leave: this.#shared.add(pool.intake) }
     if (old === undefined) return
     if (address === undefined) old.leave()
-    this.#unbind(old.address)
+    this.#unbind(old.addresses)
     pool.intake.forgetSource('bound')
     this.#logger.info('The address for KV events has changed', { before: old.address, address })
   }
@@ -124,10 +161,9 @@ export class EventSockets {
     pool.intake.recoverFrom(port === undefined ? undefined : { replay, port })
   }
 
-  /** Closes a bound socket that no pool wants any more. */
-  #unbind(address: string | undefined): void {
-    if (address === undefined) return
-    for (const { bind } of this.#open.values()) if (bind?.address === address) return
-    this.#zmq.unbind(address)
+  /** Closes those of the bound sockets that no pool wants any more. */
+  #unbind(addresses: readonly string[] = []): void {
+    const wanted = new Set([...this.#open.values()].flatMap(({ bind }) => bind?.addresses ?? []))
+    for (const address of addresses) if (!wanted.has(address)) this.#zmq.unbind(address)
   }
 }

@@ -1,5 +1,6 @@
 import type { AskedRequest } from '../admin/sources.ts'
 import { PROMPT_TOKENS } from '../framework/attributes.ts'
+import { sharesPort } from '../framework/endpoint.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Decision } from '../framework/routing/decision.ts'
 import { droppedOf, type Explanation, explanationOf } from '../framework/routing/explanation.ts'
@@ -99,6 +100,10 @@ function poolOf(pools: readonly Pool[], name: string | undefined): Pool {
 }
 
 function namesOf(pool: Pool): (hostPort: string) => string {
-  const names = new Map(pool.endpoints.list().map((each) => [each.hostPort, each.name]))
+  const names = new Map(
+    pool.endpoints
+      .list()
+      .map((each) => [each.hostPort, sharesPort(each) ? `${each.name}#${each.rank}` : each.name]),
+  )
   return (hostPort) => names.get(hostPort) || hostPort
 }

@@ -10,6 +10,7 @@ import { PluginProbe } from '../framework/instrument.ts'
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
 import { METRICS_SCRAPING } from '../framework/metrics-scraping.ts'
 import type { Observer } from '../framework/plugin.ts'
+import { PickRandom } from '../framework/random.ts'
 import type { DecisionLog } from '../framework/routing/decision.ts'
 import { Director, type DirectorOptions } from '../framework/routing/director.ts'
 import { InFlightLedger } from '../framework/routing/in-flight.ts'
@@ -44,6 +45,7 @@ import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matc
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
 import { TruthLoop } from '../kvcache/truth/truth-loop.ts'
 import { createOpenAiApi } from '../openai/openai-api.ts'
+import type { Recorder, Recording } from '../replay/recorder.ts'
 import { CostMetrics } from '../telemetry/cost-metrics.ts'
 import { EndpointUsage } from '../telemetry/endpoint-usage.ts'
 import { FieldMetrics } from '../telemetry/field-metrics.ts'
@@ -51,12 +53,20 @@ import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
 import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 import type { EventSockets } from './event-sockets.ts'
-import { beatMs, configureTokenizer, endpointsFile, generationOf, indexBytes } from './settings.ts'
+import {
+  beatMs,
+  configureTokenizer,
+  endpointsFile,
+  generationOf,
+  indexBytes,
+  ranksPerPort,
+} from './settings.ts'
 
-const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
+/** Bytes of an index that learns from picks. */
+export const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
 /** A ghost index remembers this many times what an engine's cache can hold, up to a number of blocks. */
-const GHOST_CAPACITIES = 4
-const GHOST_BLOCKS_PER_ENDPOINT = 62_500
+export const GHOST_CAPACITIES = 4
+export const GHOST_BLOCKS_PER_ENDPOINT = 62_500
 /** Value of the label `name` where endpoints come from flags or a file. */
 const UNNAMED_POOL = 'default'
 
@@ -70,6 +80,8 @@ export interface PoolServices {
   readonly notices: Notices
   readonly decisions: DecisionLog
   readonly requestLog: RequestLog
+  /** Writes decisions down; absent where none are recorded. */
+  readonly recording?: Recording
   readonly sockets: EventSockets
   /** Told of the requests of every pool besides. */
   readonly observers?: readonly { readonly name: string; readonly plugin: Observer }[]
@@ -117,6 +129,7 @@ export class Pool {
   readonly #field: FieldMetrics
   readonly #usage: EndpointUsage
   readonly #reloads: Readonly<Record<'ok' | 'failed', Counter>>
+  readonly #recorder: Recorder | undefined
   #config: CheckedConfig
   #text: ConfigText
   #lastReload: { readonly at: string; readonly source: string; readonly result: string } | undefined
@@ -137,7 +150,9 @@ export class Pool {
     const { metrics, clock } = services
     const limits = options.limits ?? DEFAULT_LIMITS
     const endpoints = new EndpointStore(services, limits.maxEndpoints)
+    endpoints.setRanksPerPort(ranksPerPort(config))
     const inFlight = this.#inFlight
+    const random = new PickRandom(Math.floor(services.random.next() * 2 ** 32))
     this.endpoints = endpoints
     const { scheme, insecureSkipVerify } = options.scraper
     this.#models = new ModelDirectory({ ...services, endpoints }, { scheme, insecureSkipVerify })
@@ -179,7 +194,7 @@ export class Pool {
     this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
     this.#container = new Container()
       .provide(CLOCK, {}, () => clock)
-      .provide(RANDOM, {}, () => services.random)
+      .provide(RANDOM, {}, () => random)
       .provide(LOGGER, {}, () => services.logger)
       .provide(METRICS, {}, () => metrics)
       .provide(NOTICES, {}, () => services.notices)
@@ -203,6 +218,12 @@ export class Pool {
       void this.#stopServices()
       throw error
     }
+    this.#recorder = services.recording?.recorderOf(options.name, {
+      ...{ inFlight, matcher: this.#matcher, routed: this.#routed, ghost: this.#ghost },
+      keysOf: ({ targetModel, cacheSalt }, tokens, blockTokens) =>
+        keys.of(tokens, blockTokens, targetModel, cacheSalt),
+    })
+    this.#recorder?.configured(generation, text)
     const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL
     const field = new FieldMetrics(metrics, endpoints, poolName, config.metricsCompat)
     this.#field = field
@@ -215,6 +236,7 @@ export class Pool {
     this.director = new Director(
       {
         ...services,
+        random,
         endpoints,
         models: this.#models,
         openAi: createOpenAiApi(limits),
@@ -228,7 +250,9 @@ export class Pool {
           observe('first-token-prediction', new FirstTokenPrediction({ ...services, endpoints })),
           observe('endpoint-usage', this.#usage),
           ...(services.observers ?? []).map(({ name, plugin }) => observe(name, plugin)),
+          ...(this.#recorder ? [observe('recorder', this.#recorder)] : []),
         ],
+        ...(this.#recorder && { recorder: this.#recorder }),
         refused: (code) => field.refused(code),
       },
       { ...options.director, ...(options.name !== undefined && { pool: options.name }) },
@@ -283,7 +307,9 @@ export class Pool {
     // What the new configuration's plugins do not ask for is as if the old one had never been.
     this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
     this.#scraper.reset()
+    this.#recorder?.configured(next, text)
     const drained = this.director.swap(next)
+    this.endpoints.setRanksPerPort(ranksPerPort(config))
     configureTokenizer(this.#tokenizer, config)
     void this.#tokenizer.prepare()
     this.#cache.limitMemory(indexBytes(config))

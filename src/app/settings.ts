@@ -70,6 +70,12 @@ export function configureTokenizer(tokenizer: PromptTokenizer, config: CheckedCo
   })
 }
 
+/** How many ranks every engine has behind its port; 1 where the configuration does not tell them apart. */
+export function ranksPerPort({ spec }: CheckedConfig): number {
+  const { dataParallel, dataParallelSize = 1 } = spec.requests ?? {}
+  return dataParallel === 'header' ? dataParallelSize : 1
+}
+
 /** Bytes that the index of tracked blocks may take. */
 export function indexBytes(config: CheckedConfig): number {
   const precise = trackedParams(config)

@@ -1,6 +1,7 @@
 import type { Client } from 'undici'
-import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
+import { type Endpoint, type EndpointSpec, sharesPort } from '../framework/endpoint.ts'
 import type { Clock, EndpointMetricsSink, Random } from '../framework/services.ts'
+import type { EnginePageReader, RankLoad } from './engine-page.ts'
 import type { EngineChoice, EngineTables } from './engine-tables.ts'
 import { engineClient, get } from './http-get.ts'
 
@@ -22,17 +23,29 @@ export interface ScrapeSettings {
   readonly maxBackoffMs: number
 }
 
-/** What the scrapes of one endpoint tell, and what they ask each time anew. */
+/** What the scrapes of one server tell, and what they ask each time anew. */
 export interface ScrapeHost {
   settings(): ScrapeSettings
   tables(): EngineTables
-  /** True when other endpoints are ranks of the same server. */
+  /** True when other endpoints are ranks of the same server with ports of their own. */
   sharesServer(): boolean
   done(result: string, durationMs: number): void
   /** @param reason undefined when the metrics are fresh */
   stale(reason: string | undefined): void
-  /** @param untold what was asked for and the page does not say, for people */
-  read(choice: EngineChoice, untold: readonly string[]): void
+  /**
+   * @param untold what was asked for and the page does not say, for people
+   * @param ranks those that it tells of where others are expected
+   */
+  read(choice: EngineChoice, untold: readonly string[], ranks: readonly string[] | undefined): void
+}
+
+/** What a page said of the endpoints behind it. */
+interface Reading {
+  /** By rank where ranks share the page's port, else of the one endpoint. */
+  readonly loads: readonly (RankLoad | undefined)[]
+  readonly untold: readonly string[]
+  /** Undefined where the ranks are those that are expected, or are not told apart. */
+  readonly wrongRanks: readonly string[] | undefined
 }
 
 interface ScrapeServices {
@@ -41,9 +54,13 @@ interface ScrapeServices {
   readonly random: Random
 }
 
-/** The scrapes of one endpoint, one after the other. */
+/** The scrapes of one server's page, one after the other: for its endpoint, or for all the ranks that share its port. */
 export class EndpointScraper {
-  readonly #endpoint: Endpoint
+  readonly #address: string
+  readonly #port: number
+  readonly #sharesPort: boolean
+  /** Those that the page is of; of several, each is one rank. */
+  readonly #endpoints = new Set<Endpoint>()
   readonly #metricsPort: number | undefined
   readonly #services: ScrapeServices
   readonly #host: ScrapeHost
@@ -59,8 +76,12 @@ export class EndpointScraper {
   #isStale = false
   #reason = 'not answered yet'
 
+  /** @param endpoint the first of its endpoints */
   constructor(endpoint: Endpoint, spec: EndpointSpec, services: ScrapeServices, host: ScrapeHost) {
-    this.#endpoint = endpoint
+    this.#address = endpoint.address
+    this.#port = endpoint.port
+    this.#sharesPort = sharesPort(endpoint)
+    this.#endpoints.add(endpoint)
     this.#labels = endpoint.labels
     this.#metricsPort = spec.metricsPort
     this.#services = services
@@ -75,7 +96,22 @@ export class EndpointScraper {
     this.#wait(this.#settings.intervalMs * this.#services.random.next())
   }
 
-  /** The endpoint's labels have changed. */
+  /** How many endpoints the page is of. */
+  get endpoints(): number {
+    return this.#endpoints.size
+  }
+
+  /** One more rank shares the port. */
+  add(endpoint: Endpoint): void {
+    this.#endpoints.add(endpoint)
+  }
+
+  /** An endpoint has gone. */
+  remove({ id }: Endpoint): void {
+    for (const each of this.#endpoints) if (each.id === id) this.#endpoints.delete(each)
+  }
+
+  /** The endpoints' labels have changed. */
   relabel(labels: ReadonlyMap<string, string>): void {
     this.#labels = labels
   }
@@ -89,8 +125,8 @@ export class EndpointScraper {
   }
 
   #connect(): Client {
-    const port = this.#metricsPort ?? this.#settings.port ?? this.#endpoint.port
-    return engineClient(this.#endpoint.address, port, this.#settings)
+    const port = this.#metricsPort ?? this.#settings.port ?? this.#port
+    return engineClient(this.#address, port, this.#settings)
   }
 
   #wait(delayMs: number): void {
@@ -154,8 +190,7 @@ export class EndpointScraper {
     const tables = this.#host.tables()
     const choice = tables.of(this.#labels)
     const { reader } = choice
-    const rank = this.#host.sharesServer() ? this.#endpoint.rank : undefined
-    const reading = reader.read(page, rank)
+    const reading = this.#readPage(page, reader)
     if ('fault' in reading) {
       const fitting = reading.fault === 'not-metrics' ? tables.labelFor(page) : undefined
       return fitting === undefined
@@ -163,21 +198,44 @@ export class EndpointScraper {
         : { ...reading, detail: `${reading.detail}; label the endpoint ${fitting}` }
     }
     const nowMs = clock.nowMs()
-    sink.setMetrics(this.#endpoint.id, { ...reading.load, scrapedAtMs: nowMs })
+    for (const { id, rank } of this.#endpoints) {
+      const load = reading.loads[this.#sharesPort ? rank : 0]
+      sink.setMetrics(id, load && { ...load, scrapedAtMs: nowMs })
+    }
     if (this.#isStale) this.#watchStaleness()
     else this.#staleness?.refresh()
     this.#isStale = false
     this.#host.done('ok', nowMs - startMs)
     this.#host.stale(undefined)
-    this.#host.read(choice, reading.untold)
-    const { running, waiting } = reading.load
-    const idle = reader.tellsRunning && running === 0 && waiting === 0
+    this.#host.read(choice, reading.untold, reading.wrongRanks)
+    const idle =
+      reader.tellsRunning &&
+      reading.loads.every((load) => load === undefined || load.running + load.waiting === 0)
     return idle ? this.#settings.idleIntervalMs : this.#settings.intervalMs
+  }
+
+  #readPage(
+    page: Buffer,
+    reader: EnginePageReader,
+  ): Reading | { readonly fault: string; readonly detail: string } {
+    if (this.#sharesPort) {
+      const ranks = this.#endpoints.size
+      const reading = reader.readRanks(page, ranks)
+      if ('fault' in reading) return reading
+      const { loads, told, untold } = reading
+      const isRight = told.length === ranks && loads.every((load) => load !== undefined)
+      return { loads, untold, wrongRanks: told.length === 0 || isRight ? undefined : told }
+    }
+    const [endpoint] = this.#endpoints
+    const reading = reader.read(page, this.#host.sharesServer() ? endpoint?.rank : undefined)
+    return 'fault' in reading
+      ? reading
+      : { loads: [reading.load], untold: reading.untold, wrongRanks: undefined }
   }
 
   #becomeStale(): void {
     this.#isStale = true
-    this.#services.sink.setMetrics(this.#endpoint.id, undefined)
+    for (const { id } of this.#endpoints) this.#services.sink.setMetrics(id, undefined)
     this.#host.stale(this.#reason)
   }
 }

@@ -3,6 +3,7 @@ import {
   type EndpointMetrics,
   type EndpointSpec,
   hostPort,
+  sharedPortName,
 } from '../framework/endpoint.ts'
 import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type {
@@ -27,6 +28,9 @@ interface Living {
  * An endpoint is known by its address and port. The same address and port with another name, uid or rank is another server:
  * a removal and an addition. Other labels change it in place. Where two sources (or two entries of one) claim an
  * address and port, the first source that spoke has it, and a notice says so.
+ *
+ * Where servers have several ranks behind their port, each rank is an endpoint; a server with several ports has ranks with
+ * ports of their own, and is taken as it is.
  */
 export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSink {
   readonly #logger: Logger
@@ -36,12 +40,13 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
   readonly #updated: Counter
   /** In the order in which the sources first spoke. */
   readonly #sources = new Map<string, readonly EndpointSpec[]>()
-  /** By `host:port`. */
+  /** By the endpoint's `hostPort`. */
   readonly #living = new Map<string, Living>()
   readonly #byId = new Map<string, Living>()
   readonly #listeners = new Set<EndpointListener>()
   readonly #freeSlots: number[] = []
   readonly #maxEndpoints: number
+  #ranksPerPort = 1
   #leftOut = 0
   #slots = 0
   #incarnations = 0
@@ -91,6 +96,22 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
 
   replace(source: string, specs: readonly EndpointSpec[]): void {
     this.#sources.set(source, specs)
+    this.#apply()
+  }
+
+  /**
+   * How many ranks every server with one port has behind it. Another number than before takes endpoints away and adds others;
+   * ranks that were there and still are stay.
+   *
+   * @param ranks 1 where servers have no ranks, or ports of their own for them
+   */
+  setRanksPerPort(ranks: number): void {
+    if (ranks === this.#ranksPerPort) return
+    this.#ranksPerPort = ranks
+    this.#apply()
+  }
+
+  #apply(): void {
     const wanted = this.#wanted()
     for (const [key, living] of [...this.#living]) {
       const spec = wanted.get(key)
@@ -113,14 +134,27 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
 
   #wanted(): Map<string, EndpointSpec> {
     const wanted = new Map<string, EndpointSpec>()
+    const seen = new Set<string>()
     const claimed: string[] = []
     let left = 0
     for (const [source, specs] of this.#sources) {
+      const ports = portsByServer(specs)
       for (const spec of specs) {
-        const key = hostPort(spec.address, spec.port)
-        if (wanted.has(key)) claimed.push(`${spec.namespace}/${spec.name} at ${key} (${source})`)
-        else if (wanted.size < this.#maxEndpoints) wanted.set(key, spec)
-        else left++
+        const at = hostPort(spec.address, spec.port)
+        if (seen.has(at)) {
+          claimed.push(`${spec.namespace}/${spec.name} at ${at} (${source})`)
+          continue
+        }
+        seen.add(at)
+        const ranks = ports.get(serverOf(spec)) === 1 ? this.#ranksPerPort : 1
+        // A server is taken as a whole or not at all.
+        if (wanted.size + ranks > this.#maxEndpoints) left += ranks
+        else if (ranks === 1) wanted.set(at, spec)
+        else {
+          for (let rank = 0; rank < ranks; rank++) {
+            wanted.set(sharedPortName(spec.address, spec.port, rank), { ...spec, rank })
+          }
+        }
       }
     }
     this.#leftOut = left
@@ -190,6 +224,17 @@ export class EndpointStore implements Endpoints, EndpointSink, EndpointMetricsSi
       }
     }
   }
+}
+
+/** Entries with one name and address are one server with several ports. */
+function serverOf({ namespace, name, address }: EndpointSpec): string {
+  return `${namespace}/${name} ${address}`
+}
+
+function portsByServer(specs: readonly EndpointSpec[]): ReadonlyMap<string, number> {
+  const ports = new Map<string, number>()
+  for (const spec of specs) ports.set(serverOf(spec), (ports.get(serverOf(spec)) ?? 0) + 1)
+  return ports
 }
 
 function isAnother(a: EndpointSpec, b: EndpointSpec): boolean {

@@ -1,6 +1,6 @@
 import type { AdapterLoad, EndpointMetrics, PrefixCacheCounters } from '../framework/endpoint.ts'
 import type { MetricSelector } from './metric-selector.ts'
-import { labelOf, Needle, ofEngine, type Sample } from './page-samples.ts'
+import { labelOf, Needle, PageSamples, type Sample } from './page-samples.ts'
 
 /** What to look for on the pages of one engine; undefined where they do not tell. */
 export interface EngineMetrics {
@@ -32,8 +32,22 @@ export type PageFault =
 
 export type PageReading =
   | {
-      readonly load: Omit<EndpointMetrics, 'scrapedAtMs'>
+      readonly load: RankLoad
       /** What was asked for and is not on the page, for people. */
+      readonly untold: readonly string[]
+    }
+  | { readonly fault: PageFault; readonly detail: string }
+
+/** What a page says of one rank. */
+export type RankLoad = Omit<EndpointMetrics, 'scrapedAtMs'>
+
+/** What a page says of the ranks behind its port. */
+export type RanksReading =
+  | {
+      /** By rank; undefined for one that the page does not tell of though it tells of others. */
+      readonly loads: readonly (RankLoad | undefined)[]
+      /** The ranks that it tells of; none where it does not tell them apart. */
+      readonly told: readonly string[]
       readonly untold: readonly string[]
     }
   | { readonly fault: PageFault; readonly detail: string }
@@ -108,17 +122,63 @@ export class EnginePageReader {
   }
 
   /**
-   * A server with several engines has one series per engine, labelled `engine="N"`.
+   * A server with several engines has one series per engine.
    *
    * @param rank takes the series of this engine alone if the page has it; undefined, or a rank that is not there, takes
    *   all: the sum of requests, the highest use
    */
   read(page: Buffer, rank: number | undefined): PageReading {
-    const engine = rank === undefined ? undefined : String(rank)
-    const running = samplesOf(page, this.#running, engine)
-    const waiting = samplesOf(page, this.#waiting, engine)
-    let usage = samplesOf(page, this.#usage, engine)
-    if (usage.length === 0) usage = samplesOf(page, this.#otherUsage, engine)
+    return this.#read(new PageSamples(page), rank === undefined ? undefined : String(rank))
+  }
+
+  /**
+   * The same for all ranks behind the page's port. Where it does not tell them apart, each has an equal share of the
+   * requests and blocks.
+   *
+   * @param ranks how many there should be
+   */
+  readRanks(page: Buffer, ranks: number): RanksReading {
+    const samples = new PageSamples(page)
+    const told = this.#ranksTold(samples)
+    if (told.length === 0) {
+      const whole = this.#read(samples, undefined)
+      if ('fault' in whole) return whole
+      const load = shareOf(whole.load, ranks)
+      return {
+        loads: new Array(ranks).fill(load),
+        told,
+        untold: [...whole.untold, 'load by rank (each has an equal share)'],
+      }
+    }
+    const known = new Set(told)
+    const loads: (RankLoad | undefined)[] = []
+    let untold = NOTHING
+    for (let rank = 0; rank < ranks; rank++) {
+      if (!known.has(String(rank))) {
+        loads.push(undefined)
+        continue
+      }
+      const reading = this.#read(samples, String(rank))
+      if ('fault' in reading) return { ...reading, detail: `${reading.detail} (rank ${rank})` }
+      loads.push(reading.load)
+      if (untold.length === 0) untold = reading.untold
+    }
+    return { loads, told, untold }
+  }
+
+  #ranksTold(samples: PageSamples): readonly string[] {
+    for (const needle of [this.#running, this.#waiting, this.#usage, this.#otherUsage]) {
+      const told = samples.ranks(needle)
+      if (told.length > 0) return told
+    }
+    return NOTHING
+  }
+
+  #read(page: PageSamples, rank: string | undefined): PageReading {
+    const running = page.of(this.#running, rank)
+    const waiting = page.of(this.#waiting, rank)
+    let usage = page.of(this.#usage, rank)
+    if (usage.length === 0) usage = page.of(this.#otherUsage, rank)
     const fault =
       (this.#metrics.runningOptional && running.length === 0
         ? undefined
@@ -126,15 +186,15 @@ export class EnginePageReader {
       this.#faultOf(page, this.#waiting, waiting) ??
       this.#faultOf(page, this.#usage, usage)
     if (fault !== undefined) return fault
-    const custom = this.#customOf(page, engine)
+    const custom = this.#customOf(page, rank)
     return {
       load: {
         waiting: sum(waiting),
         running: sum(running),
         kvCacheUsage: Math.min(1, highest(usage)),
-        ...this.#cacheOf(page, engine),
-        adapters: adaptersOf(samplesOf(page, this.#adapters, engine)),
-        ...this.#prefixCacheOf(page, engine),
+        ...this.#cacheOf(page, rank),
+        adapters: adaptersOf(page.of(this.#adapters, rank)),
+        ...this.#prefixCacheOf(page, rank),
         custom,
       },
       untold:
@@ -155,14 +215,14 @@ export class EnginePageReader {
   }
 
   #faultOf(
-    page: Buffer,
+    page: PageSamples,
     needle: Needle | undefined,
     samples: readonly Sample[],
   ): { readonly fault: PageFault; readonly detail: string } | undefined {
     if (needle === undefined) return undefined
     if (samples.length === 0) {
       return {
-        fault: this.knows(page) ? 'metric-missing' : 'not-metrics',
+        fault: this.knows(page.bytes) ? 'metric-missing' : 'not-metrics',
         detail: `no ${needle.name} on the page`,
       }
     }
@@ -171,11 +231,11 @@ export class EnginePageReader {
   }
 
   #cacheOf(
-    page: Buffer,
-    engine: string | undefined,
+    page: PageSamples,
+    rank: string | undefined,
   ): Pick<EndpointMetrics, 'blockTokens' | 'kvBlocks' | 'hashAlgorithm'> {
-    const infos = samplesOf(page, this.#cacheInfo, undefined)
-    const own = ofEngine(infos, engine)
+    const infos = page.of(this.#cacheInfo, undefined)
+    const own = page.of(this.#cacheInfo, rank)
     const info = own[0]?.labels ?? ''
     const { blockTokensLabels, blocksLabels } = this.#metrics
     // With several engines behind one page, vLLM 0.32 states the blocks of all of them in each series.
@@ -184,10 +244,10 @@ export class EnginePageReader {
     return {
       blockTokens:
         countOf(labelOfAny(info, blockTokensLabels)) ??
-        countOf(samplesOf(page, this.#blockTokens, engine)[0]?.value),
+        countOf(page.of(this.#blockTokens, rank)[0]?.value),
       kvBlocks:
         blocks === undefined
-          ? countOf(samplesOf(page, this.#blocks, engine)[0]?.value)
+          ? countOf(page.of(this.#blocks, rank)[0]?.value)
           : Math.floor(blocks / share),
       hashAlgorithm: labelOf(info, 'prefix_caching_hash_algo'),
     }
@@ -195,11 +255,11 @@ export class EnginePageReader {
 
   /** Empty where the page does not tell all of it. */
   #prefixCacheOf(
-    page: Buffer,
-    engine: string | undefined,
+    page: PageSamples,
+    rank: string | undefined,
   ): { readonly prefixCache?: PrefixCacheCounters } {
     const [queries, hits, finished] = this.#prefixCache.map((needle) => {
-      const samples = needle.samples(page, engine)
+      const samples = page.of(needle, rank)
       return samples.length > 0 ? sum(samples) : Number.NaN
     })
     if (queries === undefined || !Number.isFinite(queries + hits! + finished!)) return {}
@@ -208,16 +268,26 @@ export class EnginePageReader {
   }
 
   /** Those that are on the page as finite numbers: of several series the newest, the first among equally old ones. */
-  #customOf(page: Buffer, engine: string | undefined): ReadonlyMap<string, number> {
+  #customOf(page: PageSamples, rank: string | undefined): ReadonlyMap<string, number> {
     if (this.#custom.length === 0) return NO_CUSTOM
     const values = new Map<string, number>()
     for (const [key, needle] of this.#custom) {
-      const samples = needle.samples(page, engine)
+      const samples = page.of(needle, rank)
       if (samples.length === 0) continue
       const { value } = samples.reduce((best, next) => (next.timeMs > best.timeMs ? next : best))
       if (Number.isFinite(value)) values.set(key, value)
     }
     return values
+  }
+}
+
+/** One of so many equal parts; what the whole has used of its prefix cache says nothing of a part. */
+function shareOf({ prefixCache: _, ...load }: RankLoad, ranks: number): RankLoad {
+  return {
+    ...load,
+    waiting: load.waiting / ranks,
+    running: load.running / ranks,
+    kvBlocks: countOf(Math.floor((load.kvBlocks ?? 0) / ranks)),
   }
 }
 
@@ -238,10 +308,6 @@ function namesOf(list: string | undefined): readonly string[] {
     .split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '')
-}
-
-function samplesOf(page: Buffer, needle: Needle | undefined, engine: string | undefined) {
-  return needle?.samples(page, engine) ?? []
 }
 
 function labelOfAny(labels: string, names: readonly string[]): string | undefined {

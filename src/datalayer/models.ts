@@ -1,5 +1,5 @@
 import type { Client } from 'undici'
-import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
+import { type Endpoint, type EndpointSpec, networkAddress } from '../framework/endpoint.ts'
 import type {
   Clock,
   Counter,
@@ -43,6 +43,9 @@ interface Answer {
 }
 
 interface Server {
+  readonly address: string
+  /** Ids of its endpoints: ranks that share the port are asked for together. */
+  readonly endpoints: Set<string>
   readonly client: Client
   readonly stop: AbortController
   answer: Answer | undefined
@@ -63,7 +66,10 @@ export class ModelDirectory implements Models, EngineVersions {
   readonly #metrics: Metrics
   readonly #options: Required<Omit<ModelsOptions, 'scheme' | 'insecureSkipVerify'>>
   readonly #connection: EngineConnection
+  /** By `networkAddress`. */
   readonly #servers = new Map<string, Server>()
+  /** By endpoint id. */
+  readonly #serverOf = new Map<string, Server>()
   readonly #results = new Map<string, Counter>()
   #stopListening: (() => void) | undefined
   /** Of all servers; undefined when it must be gathered again. */
@@ -91,10 +97,13 @@ export class ModelDirectory implements Models, EngineVersions {
     this.#stopListening = this.#endpoints.listen({
       added: (endpoint, spec) => this.#add(endpoint, spec),
       removed: ({ id }) => {
-        const server = this.#servers.get(id)
-        this.#servers.delete(id)
+        const server = this.#serverOf.get(id)
+        this.#serverOf.delete(id)
+        server?.endpoints.delete(id)
+        if (server === undefined || server.endpoints.size > 0) return
+        this.#servers.delete(server.address)
         this.#versions = undefined
-        if (server !== undefined) void close(server)
+        void close(server)
       },
     })
   }
@@ -103,6 +112,7 @@ export class ModelDirectory implements Models, EngineVersions {
     this.#stopListening?.()
     const servers = [...this.#servers.values()]
     this.#servers.clear()
+    this.#serverOf.clear()
     await Promise.all(servers.map(close))
   }
 
@@ -134,7 +144,7 @@ export class ModelDirectory implements Models, EngineVersions {
   }
 
   versionOf(endpointId: string): string | undefined {
-    return this.#servers.get(endpointId)?.version
+    return this.#serverOf.get(endpointId)?.version
   }
 
   contextTokens(model: string): number | undefined {
@@ -167,8 +177,17 @@ export class ModelDirectory implements Models, EngineVersions {
   }
 
   #add(endpoint: Endpoint, spec: EndpointSpec): void {
+    const address = networkAddress(endpoint.hostPort)
+    const known = this.#servers.get(address)
+    if (known !== undefined) {
+      known.endpoints.add(endpoint.id)
+      this.#serverOf.set(endpoint.id, known)
+      return
+    }
     const port = spec.metricsPort ?? endpoint.port
     const server: Server = {
+      address,
+      endpoints: new Set([endpoint.id]),
       client: engineClient(endpoint.address, port, this.#connection),
       stop: new AbortController(),
       answer: undefined,
@@ -177,7 +196,8 @@ export class ModelDirectory implements Models, EngineVersions {
       look: undefined,
       timer: undefined,
     }
-    this.#servers.set(endpoint.id, server)
+    this.#servers.set(address, server)
+    this.#serverOf.set(endpoint.id, server)
     this.#versions = undefined
     void this.#look(server)
   }

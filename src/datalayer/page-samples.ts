@@ -38,8 +38,8 @@ export class Needle {
     this.#labels = Object.entries(labels)
   }
 
-  /** @param engine takes the series labelled `engine="N"` alone if there are any, else all */
-  samples(page: Buffer, engine: string | undefined): readonly Sample[] {
+  /** In the page's order. */
+  samples(page: Buffer): readonly Sample[] {
     let at = this.#firstLine(page)
     if (at < 0) return NONE
     const samples: Sample[] = []
@@ -51,7 +51,7 @@ export class Needle {
       }
       at = this.#isAt(page, end) ? end + 1 : -1
     }
-    return ofEngine(samples, engine)
+    return samples
   }
 
   /** Where the first line with exactly this name begins; -1 without one. */
@@ -95,14 +95,64 @@ export class Needle {
   }
 }
 
-/** Those of one engine; all when there is none of it. */
-export function ofEngine(
-  samples: readonly Sample[],
-  engine: string | undefined,
-): readonly Sample[] {
-  if (engine === undefined || samples.length < 2) return samples
-  const own = samples.filter(({ labels }) => labelOf(labels, 'engine') === engine)
-  return own.length > 0 ? own : samples
+interface Found {
+  readonly all: readonly Sample[]
+  /** By the label that says the rank; made when first asked for. */
+  byRank: ReadonlyMap<string, readonly Sample[]> | undefined
+}
+
+/** The samples of one page: each metric is looked for once, however many ranks the page tells of. */
+export class PageSamples {
+  readonly bytes: Buffer
+  readonly #found = new Map<Needle, Found>()
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+
+  /** @param rank takes the series of this rank alone if there are several series and some of it, else all */
+  of(needle: Needle | undefined, rank: string | undefined): readonly Sample[] {
+    if (needle === undefined) return NONE
+    const { all } = this.#find(needle)
+    if (rank === undefined || all.length < 2) return all
+    return this.#ranksOf(needle).get(rank) ?? all
+  }
+
+  /** The ranks that a metric's series are labelled with, in the page's order. */
+  ranks(needle: Needle | undefined): readonly string[] {
+    return needle === undefined ? [] : [...this.#ranksOf(needle).keys()]
+  }
+
+  #find(needle: Needle): Found {
+    let found = this.#found.get(needle)
+    if (found === undefined) {
+      found = { all: needle.samples(this.bytes), byRank: undefined }
+      this.#found.set(needle, found)
+    }
+    return found
+  }
+
+  #ranksOf(needle: Needle): ReadonlyMap<string, readonly Sample[]> {
+    const found = this.#find(needle)
+    if (found.byRank === undefined) {
+      const byRank = new Map<string, Sample[]>()
+      for (const sample of found.all) {
+        const rank = rankOf(sample)
+        if (rank === undefined) continue
+        const own = byRank.get(rank)
+        if (own === undefined) byRank.set(rank, [sample])
+        else own.push(sample)
+      }
+      found.byRank = byRank
+    }
+    return found.byRank
+  }
+}
+
+/** The data-parallel rank of a series: vLLM labels it `engine`, SGLang `dp_rank`. */
+function rankOf({ labels }: Sample): string | undefined {
+  const rank = labelOf(labels, 'engine') ?? labelOf(labels, 'dp_rank')
+  return rank !== undefined && /^\d{1,4}$/.test(rank) ? rank : undefined
 }
 
 /** The value of one label; undefined when it is not there. */

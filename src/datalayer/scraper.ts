@@ -1,4 +1,9 @@
-import type { Endpoint, EndpointSpec } from '../framework/endpoint.ts'
+import {
+  type Endpoint,
+  type EndpointSpec,
+  networkAddress,
+  sharesPort,
+} from '../framework/endpoint.ts'
 import type {
   EngineTableOptions,
   MetricsScraping,
@@ -53,14 +58,22 @@ export interface ScraperServices {
   readonly notices: Notices
 }
 
-/** Asks every endpoint for its `/metrics`, as long as it lives, and puts what it says into the store. */
+/**
+ * Asks every endpoint for its `/metrics`, as long as it lives, and puts what it says into the store. Ranks that share a port
+ * share one page.
+ */
 export class Scraper implements MetricsScraping {
   readonly #services: ScraperServices
   readonly #options: ScraperOptions
   readonly #logger: Logger
+  /** By `pageOf`. */
   readonly #running = new Map<string, EndpointScraper>()
   readonly #perAddress = new Map<string, number>()
-  readonly #stale = new Map<string, string>()
+  /** Why, by `networkAddress`. */
+  readonly #stale = new Map<
+    string,
+    { readonly reason: string; readonly scraper: EndpointScraper }
+  >()
   readonly #readings: ReadingNotices
   readonly #results = new Map<string, Counter>()
   readonly #seconds: Histogram
@@ -83,14 +96,18 @@ export class Scraper implements MetricsScraping {
     services.metrics.observed(
       'epp_endpoints_stale',
       'Endpoints whose metrics are too old to be believed.',
-      () => [{ labels: {}, value: this.#stale.size }],
+      () => {
+        let value = 0
+        for (const { scraper } of this.#stale.values()) value += scraper.endpoints
+        return [{ labels: {}, value }]
+      },
     )
   }
 
   start(): void {
     this.#stopListening = this.#services.endpoints.listen({
       added: (endpoint, spec) => this.#add(endpoint, spec),
-      updated: (endpoint) => this.#running.get(endpoint.id)?.relabel(endpoint.labels),
+      updated: (endpoint) => this.#running.get(pageOf(endpoint))?.relabel(endpoint.labels),
       removed: (endpoint) => this.#remove(endpoint),
     })
   }
@@ -121,29 +138,41 @@ export class Scraper implements MetricsScraping {
   }
 
   #add(endpoint: Endpoint, spec: EndpointSpec): void {
+    const page = pageOf(endpoint)
+    const known = this.#running.get(page)
+    if (known !== undefined) {
+      known.add(endpoint)
+      return
+    }
     const server = serverOf(endpoint)
     this.#perAddress.set(server, (this.#perAddress.get(server) ?? 0) + 1)
-    const scraper = new EndpointScraper(endpoint, spec, this.#services, {
+    const address = networkAddress(endpoint.hostPort)
+    const scraper: EndpointScraper = new EndpointScraper(endpoint, spec, this.#services, {
       settings: () => this.#settings,
       tables: () => this.#tables,
       sharesServer: () => (this.#perAddress.get(server) ?? 0) > 1 || endpoint.rank > 0,
       done: (result, durationMs) => this.#count(result, durationMs),
-      stale: (reason) => this.#setStale(endpoint, reason),
-      read: (choice, untold) => this.#readings.set(endpoint, choice, untold),
+      stale: (reason) => this.#setStale(address, scraper, reason),
+      read: (choice, untold, ranks) =>
+        this.#readings.set(page, address, { choice, untold, ranks, expected: scraper.endpoints }),
     })
-    this.#running.set(endpoint.id, scraper)
+    this.#running.set(page, scraper)
     scraper.start()
   }
 
   #remove(endpoint: Endpoint): void {
+    const page = pageOf(endpoint)
+    const scraper = this.#running.get(page)
+    scraper?.remove(endpoint)
+    if (scraper === undefined || scraper.endpoints > 0) return
     const server = serverOf(endpoint)
     const left = (this.#perAddress.get(server) ?? 1) - 1
     if (left > 0) this.#perAddress.set(server, left)
     else this.#perAddress.delete(server)
-    void this.#running.get(endpoint.id)?.stop()
-    this.#running.delete(endpoint.id)
-    this.#readings.forget(endpoint)
-    this.#setStale(endpoint, undefined)
+    void scraper.stop()
+    this.#running.delete(page)
+    this.#readings.forget(page)
+    this.#setStale(networkAddress(endpoint.hostPort), scraper, undefined)
   }
 
   #count(result: string, durationMs: number): void {
@@ -157,22 +186,21 @@ export class Scraper implements MetricsScraping {
     if (result === 'ok') this.#seconds.observe(durationMs / 1000)
   }
 
-  #setStale(endpoint: Endpoint, reason: string | undefined): void {
-    const { hostPort } = endpoint
+  #setStale(hostPort: string, scraper: EndpointScraper, reason: string | undefined): void {
     if (reason === undefined) {
       if (!this.#stale.delete(hostPort)) return
       this.#logger.info('metrics of an endpoint are fresh again', { endpoint: hostPort })
-    } else if (this.#stale.get(hostPort) === reason) {
+    } else if (this.#stale.get(hostPort)?.reason === reason) {
       return
     } else {
-      this.#stale.set(hostPort, reason)
+      this.#stale.set(hostPort, { reason, scraper })
       this.#logger.warnOnce(
         `${STALE_NOTICE} ${hostPort}`,
         'metrics of an endpoint are stale: it is scored as unknown until it answers again',
         { endpoint: hostPort, reason },
       )
     }
-    const items = Array.from(this.#stale, ([name, why]) => `${name} (${why})`)
+    const items = Array.from(this.#stale, ([name, why]) => `${name} (${why.reason})`)
     this.#services.notices.set(
       STALE_NOTICE,
       items.length === 0
@@ -199,6 +227,11 @@ function settingsOf(
     stalenessMs: flags.stalenessMs ?? Math.max(2000, 10 * intervalMs),
     maxBackoffMs: flags.maxBackoffMs ?? 5000,
   }
+}
+
+/** What one page is of: an endpoint, or the port that ranks share. */
+function pageOf(endpoint: Endpoint): string {
+  return sharesPort(endpoint) ? networkAddress(endpoint.hostPort) : endpoint.id
 }
 
 /** Endpoints with one name and address are ranks of one server. */

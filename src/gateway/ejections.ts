@@ -1,3 +1,4 @@
+import { networkAddress } from '../framework/endpoint.ts'
 import type { Clock, Counter, Endpoints, Logger, Metrics, Notices } from '../framework/services.ts'
 
 const NOTICE = 'endpoint-ejected'
@@ -6,9 +7,9 @@ const NAMED = 10
 /** Shortest time between two probes of one endpoint that requests ask for. */
 const HURRY_MS = 1000
 
-/** An endpoint that gets no requests for the time being. */
+/** A server that gets no requests for the time being. */
 export interface EjectedEndpoint {
-  /** `host:port`. */
+  /** `host:port`; a port that breaks is broken for all ranks behind it. */
   readonly endpoint: string
   /** When it is probed next. */
   readonly untilEpochMs: number
@@ -82,7 +83,12 @@ export class Ejections {
     metrics.observed('epp_proxy_endpoints_ejected', 'Endpoints that get no requests now.', () => [
       { labels: {}, value: this.#avoid?.size ?? 0 },
     ])
-    this.#stopListening = endpoints.listen({ removed: ({ hostPort }) => this.#forget(hostPort) })
+    this.#stopListening = endpoints.listen({
+      removed: ({ hostPort }) => {
+        const address = networkAddress(hostPort)
+        if (this.#states.has(address) && !this.#isThere(address)) this.#forget(address)
+      },
+    })
   }
 
   /** `host:port` of those that are out; undefined for none. The same set until something changes. */
@@ -102,10 +108,10 @@ export class Ejections {
    * @param detail what the system said, for people
    */
   eject(endpoint: string, reason: EjectionReason, detail: string): void {
-    const { endpoints, clock, logger } = this.#services
+    const { clock, logger } = this.#services
     const before = this.#states.get(endpoint)
     if (this.#stopped || before?.out) return
-    if (!endpoints.list().some(({ hostPort }) => hostPort === endpoint)) return
+    if (!this.#isThere(endpoint)) return
     const state: State = before ?? {
       failures: 0,
       out: true,
@@ -147,6 +153,11 @@ export class Ejections {
     for (const { timer } of this.#states.values()) clearTimeout(timer)
     this.#states.clear()
     this.#changed()
+  }
+
+  #isThere(address: string): boolean {
+    const { endpoints } = this.#services
+    return endpoints.list().some(({ hostPort }) => networkAddress(hostPort) === address)
   }
 
   #forget(endpoint: string): void {

@@ -1,4 +1,5 @@
 import { Pool } from 'undici'
+import { networkAddress } from '../framework/endpoint.ts'
 import type { Endpoints } from '../framework/services.ts'
 import type { EjectionReason } from './ejections.ts'
 
@@ -15,7 +16,7 @@ export interface EngineTimeouts {
 /** Below the five seconds after which uvicorn closes an idle connection. */
 const KEEP_ALIVE_MS = 4000
 
-/** Connections to the model servers, made when they are first needed and closed when their endpoint goes. */
+/** Connections to the model servers, made when they are first needed and closed when their last endpoint goes. */
 export class EnginePools {
   readonly #timeouts: EngineTimeouts
   readonly #pools = new Map<string, Pool>()
@@ -25,10 +26,13 @@ export class EnginePools {
     this.#timeouts = timeouts
     this.#stopListening = endpoints.listen({
       removed: ({ hostPort }) => {
-        const pool = this.#pools.get(hostPort)
-        this.#pools.delete(hostPort)
+        const address = networkAddress(hostPort)
+        const pool = this.#pools.get(address)
+        if (pool === undefined) return
+        if (endpoints.list().some((left) => networkAddress(left.hostPort) === address)) return
+        this.#pools.delete(address)
         // Responses that are under way end as they would.
-        void pool?.close()
+        void pool.close()
       },
     })
   }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { networkAddress } from '../framework/endpoint.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import { answerCode } from '../framework/routing/error-answer.ts'
 import { REQUEST_ID_HEADER, requestId } from '../framework/routing/headers.ts'
@@ -98,7 +99,10 @@ export class Front {
     const { endpoints, exchanges } = this.#parts
     const all = endpoints.list()
     const out = exchanges.ejections.avoid
-    const well = out === undefined ? all.length : all.filter((e) => !out.has(e.hostPort)).length
+    const well =
+      out === undefined
+        ? all.length
+        : all.filter((e) => !out.has(networkAddress(e.hostPort))).length
     const isWell = well > 0 && !exchanges.draining
     const text = exchanges.draining
       ? 'shutting down'

@@ -1,3 +1,4 @@
+import { networkAddress } from '../framework/endpoint.ts'
 import type { Clock, Endpoints } from '../framework/services.ts'
 import type { Ejections } from './ejections.ts'
 import { type EnginePools, getSmall } from './engine-pools.ts'
@@ -45,11 +46,12 @@ export class ModelList {
 
   async #gather(headers: Readonly<Record<string, string>>): Promise<string | undefined> {
     const { endpoints, ejections, pools } = this.#parts
-    const asked = endpoints.list().filter(({ hostPort }) => !ejections.avoid?.has(hostPort))
+    const servers = new Set(endpoints.list().map(({ hostPort }) => networkAddress(hostPort)))
+    const asked = [...servers].filter((address) => !ejections.avoid?.has(address))
     const lists = await Promise.all(
-      asked.map(async ({ hostPort }) => {
+      asked.map(async (address) => {
         const limits = { timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES }
-        const answer = await getSmall(pools.get(hostPort), PATH, headers, limits)
+        const answer = await getSmall(pools.get(address), PATH, headers, limits)
         return 'body' in answer && answer.status === 200 ? modelsOf(answer.body) : undefined
       }),
     )

@@ -1,3 +1,4 @@
+import { sharesPort } from '../framework/endpoint.ts'
 import type { Limits } from '../framework/limits.ts'
 import type { Clock, Endpoints, Logger, Metrics, Models, Notices } from '../framework/services.ts'
 import { AdapterNames } from './adapter-names.ts'
@@ -138,7 +139,8 @@ export class KvCache {
     for (const { hostPort, publishers } of this.intake.status()) {
       for (const { hashing, rank } of publishers) {
         const named = byText.get(hashing) ?? []
-        byText.set(hashing, [...named, rank === 0 ? hostPort : `${hostPort} rank ${rank}`])
+        const isSaid = rank === 0 || sharesPort({ hostPort })
+        byText.set(hashing, [...named, isSaid ? hostPort : `${hostPort} rank ${rank}`])
       }
     }
     return [...byText].map(([text, names]) => {

@@ -40,7 +40,8 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
   readonly #index: TrackedPrefixIndex
   readonly #routed: RoutedPrefixIndex
   readonly #truth: TruthLoop | undefined
-  readonly #asked = new WeakSet<InferenceRequest>()
+  /** Token ids of the requests for which it was asked: a shadow profile asks with a copy of the request. */
+  readonly #asked = new WeakSet<PromptTokens>()
   readonly #speculations = new WeakMap<InferenceRequest, Speculation>()
   #options = DEFAULT_MATCHER_OPTIONS
   /** Of the pick that is being made; what caches hold may change after it. */
@@ -64,7 +65,7 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
     const tokens = request.attributes.get(PROMPT_TOKENS)
     if (!tokens) return undefined
     const found = this.#match(request, tokens, endpoints)
-    this.#asked.add(request)
+    this.#asked.add(tokens)
     request.attributes.set(PREFIX_FINDING, found.finding)
     if (!this.#current) queueMicrotask(() => (this.#current = undefined))
     this.#current = found
@@ -73,7 +74,7 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
 
   picked(request: InferenceRequest, endpoint: Endpoint): void {
     const tokens = request.attributes.get(PROMPT_TOKENS)
-    if (!tokens || !this.#asked.has(request)) return
+    if (!tokens || !this.#asked.has(tokens)) return
     this.#routed.record(request, tokens, endpoint)
     this.#index.touch(request, tokens, endpoint)
     if (!this.#options.speculative || !tokens.exact) return

@@ -1,4 +1,4 @@
-import type { Endpoint } from '../framework/endpoint.ts'
+import { type Endpoint, sharesPort } from '../framework/endpoint.ts'
 import type { Endpoints } from '../framework/services.ts'
 import { canonicalAddress } from './events/topic.ts'
 import type { HashAlignment } from './hashing/hash-alignment.ts'
@@ -89,11 +89,14 @@ export class Owner {
 export class TrackedEndpoint {
   readonly endpoint: Endpoint
   readonly address: string
+  /** True for one of several ranks behind one port: it has no cache but that rank's. */
+  readonly isRank: boolean
   readonly owners: Owner[] = []
 
   constructor(endpoint: Endpoint) {
     this.endpoint = endpoint
     this.address = canonicalAddress(endpoint.address)
+    this.isRank = sharesPort(endpoint)
   }
 
   /** Tokens per block as its events say; undefined before the first. */

@@ -196,7 +196,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
           held[e] = 0
           heldWeighted[e] = 0
           for (const owner of tracked[e]!.owners) {
-            if (rank !== undefined && owner.rank !== rank) continue
+            if (isOther(owner, rank)) continue
             const matched = index.matched(owner.number)
             if (matched === 0) continue
             const matchedWeighted = index.weighted(owner.number)
@@ -287,7 +287,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     for (const owner of this.#owners.anchored) {
       const e = tracked.indexOf(owner.endpoint)
       if (e < 0 || owner.blockTokens !== space.blockTokens) continue
-      if (rank !== undefined && owner.rank !== rank) continue
+      if (isOther(owner, rank)) continue
       anchored.find(owner, prompt, usable, space)
       if (anchored.blocks === 0 || anchored.weighted < heldWeighted[e]!) continue
       held[e] = anchored.blocks
@@ -312,7 +312,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
 
   /** The cache that the request will probably fill: of the rank that it asks for, else the endpoint's own or first. */
   #ownerFor(request: InferenceRequest, endpoint: Endpoint, tracked: TrackedEndpoint): Owner {
-    const rank = rankOf(request)
+    const rank = tracked.isRank ? undefined : rankOf(request)
     const owner =
       rank === undefined
         ? (tracked.owners.find((candidate) => candidate.rank === endpoint.rank) ??
@@ -320,6 +320,11 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
         : tracked.owners.find((candidate) => candidate.rank === rank)
     return owner ?? this.#owners.add(tracked, rank ?? endpoint.rank)
   }
+}
+
+/** True for the cache of another rank than the client asks for. Where ranks are picked among, it is the picker that says. */
+function isOther({ rank, endpoint }: Owner, asked: number | undefined): boolean {
+  return asked !== undefined && rank !== asked && !endpoint.isRank
 }
 
 /** The data-parallel rank that a client asks for; undefined when it asks for none, or for nonsense. */

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { EventSockets } from '../../src/app/event-sockets.ts'
 import { parseConfig } from '../../src/config/parse.ts'
 import { createKvEventPublisher } from '../../src/kvcache/events/event-publisher.ts'
 import { builtinPlugins } from '../../src/plugins/index.ts'
+import { freePorts, isFree } from '../free-ports.ts'
 import { block, track } from '../kvcache/events/sockets.ts'
 import { createKvCache, MemoryLogger, MemoryNotices, models, until } from '../kvcache/fakes.ts'
 
@@ -81,5 +84,50 @@ describe('EventSockets of several pools', () => {
     })
     assert.equal(sockets.boundAddress, first)
     await publish(first, '10.0.0.1', () => one.blocks() === 1)
+  })
+
+  it('bind a port for each rank of engines, and close those of ranks that are no more', async () => {
+    const { sockets, pool } = setUp()
+    const [one, two] = [pool('10.0.0.1'), pool('10.0.0.2')]
+    const ranks = (size: number) =>
+      parseConfig(
+        `${size > 1 ? `dataParallel: header\ndataParallelSize: ${size}\n` : ''}plugins:\n  - { type: precise-prefix-cache-scorer, parameters: { kvEventsConfig: { zmqEndpoint: 'tcp://127.0.0.9:${PORT}' } } }\n`,
+        'p.yaml',
+        builtinPlugins,
+      )
+    const PORT = await freePorts(['127.0.0.9'], 3)
+    /** Which of the three ports are taken. */
+    const taken = async () => {
+      const free = await Promise.all([0, 1, 2].map((rank) => isFree('127.0.0.9', PORT + rank)))
+      return free.map((each) => !each).join()
+    }
+    await sockets.configure(one, ranks(3))
+    await sockets.configure(two, ranks(2))
+    assert.equal(await taken(), 'true,true,true')
+    await sockets.configure(one, ranks(1))
+    assert.equal(await taken(), 'true,true,false', 'the other pool still has two')
+    await sockets.configure(two, ranks(1))
+    assert.equal(await taken(), 'true,false,false')
+    sockets.remove(one)
+    sockets.remove(two)
+    assert.equal(await taken(), 'false,false,false')
+  })
+
+  it('bind none where one of the ranks’ ports is in use', async () => {
+    const { sockets, pool } = setUp()
+    const port = await freePorts(['127.0.0.9'], 3)
+    const occupier = createServer().listen(port + 2, '127.0.0.9')
+    await once(occupier, 'listening')
+    try {
+      const text = `dataParallel: header\ndataParallelSize: 3\nplugins:\n  - { type: precise-prefix-cache-scorer, parameters: { kvEventsConfig: { zmqEndpoint: 'tcp://127.0.0.9:${port}' } } }\n`
+      await assert.rejects(
+        sockets.configure(pool('10.0.0.1'), parseConfig(text, 'p.yaml', builtinPlugins)),
+        { code: 'PORT_IN_USE' },
+      )
+      assert.equal(await isFree('127.0.0.9', port), true)
+      assert.equal(await isFree('127.0.0.9', port + 1), true)
+    } finally {
+      occupier.close()
+    }
   })
 })

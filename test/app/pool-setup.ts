@@ -12,6 +12,7 @@ import { seededRandom } from '../../src/framework/random.ts'
 import { DecisionLog } from '../../src/framework/routing/decision.ts'
 import { RequestLog } from '../../src/framework/routing/request-log.ts'
 import { builtinPlugins } from '../../src/plugins/index.ts'
+import type { Recording } from '../../src/replay/recorder.ts'
 import { createLogger } from '../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
 import { createNotices } from '../../src/telemetry/notices.ts'
@@ -35,6 +36,8 @@ export interface PoolSetupOptions {
   /** How often metrics pages are read; once when absent. */
   readonly scrapeMs?: number
   readonly tokenizersDir?: string
+  /** Where decisions are written; nowhere when absent. */
+  readonly recording?: Recording
   /** Told of the folder before the configuration is loaded. */
   readonly prepare?: (folder: string) => void
 }
@@ -72,7 +75,12 @@ export class PoolSetup {
     const services = { clock, logger, metrics, notices, decisions, random: seededRandom(3) }
     this.sockets = new EventSockets(services, options.flags ?? {})
     this.pool = new Pool(
-      { ...services, requestLog: new RequestLog(logger, 'off'), sockets: this.sockets },
+      {
+        ...services,
+        requestLog: new RequestLog(logger, 'off'),
+        sockets: this.sockets,
+        ...(options.recording && { recording: options.recording }),
+      },
       {
         name: undefined,
         tokenizersDir: options.tokenizersDir,

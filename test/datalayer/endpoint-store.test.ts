@@ -217,4 +217,75 @@ describe('EndpointStore', () => {
     }
     assert.equal(ids.size, log.filter((line) => line.startsWith('+')).length)
   })
+
+  describe('with ranks behind one port', () => {
+    const names = (store: EndpointStore) => store.list().map(({ hostPort }) => hostPort)
+
+    it('makes an endpoint of each, which share address, port, labels and name', () => {
+      const { store } = make()
+      store.setRanksPerPort(3)
+      store.replace('a', [spec(8000, { labels: { zone: 'b' } }), spec(1, { address: 'fd00::5' })])
+      assert.deepEqual(
+        store.list().map(({ hostPort, rank }) => [hostPort, rank]),
+        [
+          ...[0, 1, 2].map((rank) => [`10.0.0.5:8000#${rank}`, rank]),
+          ...[0, 1, 2].map((rank) => [`[fd00::5]:1#${rank}`, rank]),
+        ],
+      )
+      const [first, second] = store.list()
+      assert.deepEqual(second, {
+        ...first,
+        id: second!.id,
+        slot: 1,
+        rank: 1,
+        hostPort: second!.hostPort,
+      })
+      assert.notEqual(second!.id, first!.id)
+    })
+
+    it('leaves a server with several ports as it is', () => {
+      const { store } = make()
+      store.setRanksPerPort(2)
+      const two = [0, 1].map((rank) => spec(8000 + rank, { name: 's', rank }))
+      store.replace('a', [...two, spec(9000)])
+      assert.deepEqual(names(store), [
+        '10.0.0.5:8000',
+        '10.0.0.5:8001',
+        '10.0.0.5:9000#0',
+        '10.0.0.5:9000#1',
+      ])
+    })
+
+    it('keeps those that stay when their number changes, with their metrics', () => {
+      const { store, log } = make()
+      store.replace('a', [spec(1)])
+      store.setRanksPerPort(3)
+      assert.deepEqual(log.splice(0), [
+        ...['+10.0.0.5:1/0', '-10.0.0.5:1/0'],
+        ...['+10.0.0.5:1#0/0', '+10.0.0.5:1#1/1', '+10.0.0.5:1#2/2'],
+      ])
+      store.setMetrics(store.list()[1]!.id, METRICS)
+      store.setRanksPerPort(2)
+      assert.deepEqual(log.splice(0), ['-10.0.0.5:1#2/2'])
+      assert.equal(store.list()[1]!.metrics, METRICS)
+      store.setRanksPerPort(2)
+      assert.deepEqual(log, [])
+    })
+
+    it('takes a server as a whole or not at all, and each address once', () => {
+      const services = telemetry()
+      const store = new EndpointStore(services, 5)
+      store.setRanksPerPort(2)
+      store.replace('a', [spec(1), spec(2), spec(3), spec(1, { name: 'other' })])
+      assert.deepEqual(names(store), [
+        '10.0.0.5:1#0',
+        '10.0.0.5:1#1',
+        '10.0.0.5:2#0',
+        '10.0.0.5:2#1',
+      ])
+      const text = (key: string) => services.notices.list().find((each) => each.key === key)?.text
+      assert.match(text('endpoints-too-many')!, /^2 endpoints are left out/)
+      assert.match(text('endpoints-claimed-twice')!, /default\/other at 10\.0\.0\.5:1 \(a\)/)
+    })
+  })
 })

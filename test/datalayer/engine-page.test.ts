@@ -348,4 +348,89 @@ describe('EnginePageReader', () => {
       assert.ok('fault' in reading || reading.load.waiting === 4)
     }
   })
+
+  describe('of ranks behind one port', () => {
+    const series = (label: string, ...values: readonly (readonly [number, number, number])[]) =>
+      ['num_requests_running', 'num_requests_waiting', 'kv_cache_usage_perc'].flatMap((name, i) =>
+        values.map((of, rank) => `vllm:${name}{${label}="${rank}"} ${of[i]}`),
+      )
+    const info = (rank: number) =>
+      `vllm:cache_config_info{block_size="16",engine="${rank}",num_gpu_blocks="900"} 1.0`
+
+    it('gives each its own series, and its part of the blocks that each states for all', () => {
+      const text = page(...series('engine', [1, 2, 0.5], [3, 0, 0.25]), info(0), info(1))
+      const reading = readerOf().readRanks(text, 2)
+      assert.ok('loads' in reading)
+      assert.deepEqual(
+        reading.loads.map((load) => [
+          load!.running,
+          load!.waiting,
+          load!.kvCacheUsage,
+          load!.kvBlocks,
+        ]),
+        [
+          [1, 2, 0.5, 450],
+          [3, 0, 0.25, 450],
+        ],
+      )
+      assert.deepEqual([reading.told, reading.untold], [['0', '1'], []])
+    })
+
+    it('reads what SGLang calls them', () => {
+      const reader = new EngineTables().of(new Map([['llm-d.ai/engine-type', 'sglang']])).reader
+      const of = (name: string) => [4, 5].map((n, rank) => `sglang:${name}{dp_rank="${rank}"} ${n}`)
+      const names = ['num_running_reqs', 'num_queue_reqs', 'token_usage']
+      const reading = reader.readRanks(page(...names.flatMap(of)), 2)
+      assert.ok('loads' in reading)
+      assert.deepEqual(
+        reading.loads.map((load) => load!.running),
+        [4, 5],
+      )
+    })
+
+    it('gives nothing to a rank that the page does not tell of though it tells of others', () => {
+      const reading = readerOf().readRanks(page(...series('engine', [1, 2, 0.5])), 2)
+      assert.ok('loads' in reading)
+      assert.deepEqual(
+        reading.loads.map((load) => load?.running),
+        [1, undefined],
+      )
+      assert.deepEqual(reading.told, ['0'])
+    })
+
+    it('shares the load equally where it is not told by rank, and says so', () => {
+      const lines = LINES.map((line) => line.replace('engine="0",', ''))
+      const counters = ['queries', 'hits'].map((name) => `vllm:prefix_cache_${name}_total 64`)
+      const blocks = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="573"} 1.0'
+      const text = page(...lines, ...counters, 'vllm:request_success_total 1', blocks)
+      const reading = readerOf().readRanks(text, 4)
+      assert.ok('loads' in reading)
+      const share = {
+        ...{ waiting: 0.25, running: 0.5, kvCacheUsage: 0.25, blockTokens: 16, kvBlocks: 143 },
+        ...{ hashAlgorithm: undefined, ...PLAIN },
+      }
+      assert.deepEqual(reading.loads, [share, share, share, share])
+      assert.deepEqual(reading.untold, ['load by rank (each has an equal share)'])
+    })
+
+    it('is no reading when a series of any is wrong', () => {
+      const text = page(...series('engine', [1, 2, 0.5], [-3, 0, 0.25]))
+      assert.deepEqual(readerOf().readRanks(text, 2), {
+        fault: 'bad-value',
+        detail: 'vllm:num_requests_running is -3 (rank 1)',
+      })
+    })
+
+    it('costs no more than the page has lines', () => {
+      const many = Array.from({ length: 256 }, (_, rank) => [rank, 0, 0] as const)
+      const text = page(...series('engine', ...many))
+      const reader = readerOf()
+      const startMs = performance.now()
+      const reading = reader.readRanks(text, 256)
+      const tookMs = performance.now() - startMs
+      console.log(`        256 ranks of one page in ${tookMs.toFixed(1)} ms`)
+      assert.ok('loads' in reading && reading.loads[255]!.running === 255)
+      assert.ok(tookMs < 200, `${tookMs} ms`)
+    })
+  })
 })

@@ -105,17 +105,20 @@ describe('ModelDirectory', () => {
   it('asks once for a crowd of unknown models', async () => {
     await start([listing('a')], { ...ON_DEMAND, freshMs: 1000 })
     await until('the model', () => models.isBase('a'))
+    // A look that is under way is waited for.
+    await models.serves('first')
+    nowMs = 1000
+    const before = engines[0]!.requests
     const names = Array.from({ length: 500 }, (_, i) => `model-${i}`)
     const answers = await Promise.all(names.map((name) => models.serves(name)))
     assert.ok(answers.every((answer) => answer === false))
-    // Two lists of models, and once the release.
-    assert.equal(engines[0]!.requests, 3)
-    nowMs = 999
+    assert.equal(engines[0]!.requests, before + 1)
+    nowMs = 1999
     await models.serves('x')
-    assert.equal(engines[0]!.requests, 3, 'and not again within a second')
-    nowMs = 1000
+    assert.equal(engines[0]!.requests, before + 1, 'and not again within a second')
+    nowMs = 2000
     await models.serves('x')
-    assert.equal(engines[0]!.requests, 4)
+    assert.equal(engines[0]!.requests, before + 2)
   })
 
   describe('asks engines for their release', () => {
@@ -216,5 +219,27 @@ describe('ModelDirectory', () => {
     await until('the models', () => models.isBase('m0'))
     assert.equal(models.isBase('m9995'), true)
     assert.equal(models.isBase('m11999'), false)
+  })
+
+  it('asks a server once for all ranks behind its port, until the last has gone', async () => {
+    const { store, specs } = await start([listing('a')])
+    store.setRanksPerPort(4)
+    await until('a look after the change', () => engines[0]!.requests >= 2)
+    await until('the model', () => models.isBase('a'))
+    // A look that is under way is waited for.
+    await models.serves('first')
+    const before = engines[0]!.requests
+    assert.equal(await models.serves('unknown'), false)
+    // `/v1/models` once; what it says of its release is new enough.
+    assert.equal(engines[0]!.requests, before + 1)
+    store.setRanksPerPort(2)
+    assert.equal(models.isBase('a'), true, 'what the server said is still known')
+    const ids = store.list().map(({ id }) => id)
+    assert.deepEqual(
+      ids.map((id) => models.versionOf(id)),
+      [undefined, undefined],
+    )
+    store.replace('test', specs.slice(1))
+    assert.deepEqual(models.versions(), [])
   })
 })

@@ -413,4 +413,70 @@ describe('Scraper', () => {
       assert.equal(metrics()?.waiting, 1)
     })
   })
+
+  describe('of ranks behind one port', () => {
+    const ranksPage = (...running: readonly number[]) =>
+      text(
+        ['num_requests_running', 'num_requests_waiting', 'kv_cache_usage_perc']
+          .flatMap((name) =>
+            running.map(
+              (n, rank) => `vllm:${name}{engine="${rank}"} ${name.endsWith('g') ? n : 0}`,
+            ),
+          )
+          .join('\n'),
+      )
+    const startRanks = (specs: readonly EndpointSpec[], ranks: number) => {
+      const services = telemetry()
+      const store = new EndpointStore(services)
+      store.setRanksPerPort(ranks)
+      store.replace('test', specs)
+      const random = seededRandom(7)
+      scraper = new Scraper({ ...services, endpoints: store, sink: store, clock, random }, FAST)
+      scraper.start()
+      const running = () => store.list().map(({ metrics }) => metrics?.running)
+      const notice = (key: string) => services.notices.list().find((each) => each.key === key)?.text
+      return { ...services, store, running, notice }
+    }
+
+    it('fetches one page for all, as long as one of them is there', async () => {
+      const one = await engine('127.0.0.2', ranksPage(3, 4, 5))
+      const { store, running, value } = startRanks([specOf(one)], 3)
+      await until('all ranks', () => running().join() === '3,4,5')
+      assert.equal(one.connections, 1)
+      const [scrapes, requests] = [await value('epp_scrapes_total{result="ok"}'), one.requests]
+      assert.ok(requests - scrapes! <= 1, `${requests} requests for ${scrapes} scrapes`)
+      store.setRanksPerPort(2)
+      one.answer = ranksPage(6, 7)
+      await until('the two that are left', () => running().join() === '6,7')
+      assert.equal(one.connections, 1)
+    })
+
+    it('says where a server has other ranks than are expected', async () => {
+      const one = await engine('127.0.0.2', ranksPage(3, 4))
+      const { running, notice, value } = startRanks([specOf(one)], 3)
+      await until('the ranks that there are', () => running().join() === '3,4,')
+      await until('the notice', () => notice('data-parallel-size') !== undefined)
+      assert.equal(
+        notice('data-parallel-size'),
+        `dataParallelSize is not the engines' --data-parallel-size: 127.0.0.2:${one.port} has ranks 0, 1 and not 3 ranks`,
+      )
+      assert.equal(await value('epp_endpoints_partly_told{reason="ranks"}'), 1)
+      one.answer = ranksPage(3, 4, 5)
+      await until('the right ranks', () => running().join() === '3,4,5')
+      await until('no notice', () => notice('data-parallel-size') === undefined)
+    })
+
+    it('forgets what all of them said when the page does not come any more', async () => {
+      const one = await engine('127.0.0.2', ranksPage(3, 4))
+      const { running, notice, value } = startRanks([specOf(one)], 2)
+      await until('both', () => running().join() === '3,4')
+      one.answer = text('no', 503)
+      await until('nothing of either', () => running().join() === ',')
+      assert.match(
+        notice('metrics-stale')!,
+        /^no metrics from 1 of 1 endpoints, .*127\.0\.0\.2:\d+ \(/,
+      )
+      assert.equal(await value('epp_endpoints_stale'), 2)
+    })
+  })
 })

@@ -100,4 +100,16 @@ describe('Ejections', () => {
     await pass(2000)
     assert.deepEqual(probes, [])
   })
+
+  it('are of all ranks behind a port, until the last of them has gone', async () => {
+    endpoints.setRanksPerPort(3)
+    ejections.eject(AT, 'refused', 'ECONNREFUSED')
+    assert.deepEqual([...ejections.avoid!], [AT])
+    endpoints.setRanksPerPort(2)
+    assert.deepEqual([...ejections.avoid!], [AT], 'two ranks are left')
+    await pass(1000)
+    assert.deepEqual(probes, [1000], 'one probe for the port')
+    endpoints.replace('test', [])
+    assert.equal(ejections.avoid, undefined)
+  })
 })

@@ -6,7 +6,7 @@ import { buildGeneration, type GenerationSpec } from '../../src/framework/build.
 import { Container } from '../../src/framework/container.ts'
 import type { SchedulerError } from '../../src/framework/errors.ts'
 import type { AnyPlugin } from '../../src/framework/plugin.ts'
-import { seededRandom } from '../../src/framework/random.ts'
+import { PickRandom } from '../../src/framework/random.ts'
 import { DecisionLog } from '../../src/framework/routing/decision.ts'
 import { Director } from '../../src/framework/routing/director.ts'
 import { InFlightLedger } from '../../src/framework/routing/in-flight.ts'
@@ -153,17 +153,18 @@ function directorOver(
     ],
     handler: singleProfileHandler.type,
   }
+  const random = new PickRandom(2)
   const container = new Container()
     .provide(LOGGER, {}, () => logger)
     .provide(METRICS, {}, () => metrics)
     .provide(NOTICES, {}, () => notices)
-    .provide(RANDOM, {}, () => seededRandom(1))
+    .provide(RANDOM, {}, () => random)
     .provide(IN_FLIGHT, {}, () => inFlight)
   const generation = buildGeneration(1, spec, container, plugins, (plugin) => paramsOf(plugin))
   return new Director(
     {
       ...{ clock, metrics, notices, endpoints, inFlight, decisions },
-      random: seededRandom(2),
+      random,
       models: { serves: () => true, baseOf: () => undefined, isBase: () => true },
       openAi: openAiApi,
       requestLog: new RequestLog(logger, 'off'),

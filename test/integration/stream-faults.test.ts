@@ -88,7 +88,7 @@ class Engine {
       options: simOptions,
       tokenizer,
       hasher: createEngineBlockHasher(simOptions.hashAlgorithm, simOptions.hashSeed),
-      publisher,
+      publishers: [publisher],
       openAi: openAiApi,
       clock,
       logger: memoryLogger(),

@@ -1,4 +1,9 @@
-import { type Endpoint, type EndpointMetrics, hostPort } from '../../src/framework/endpoint.ts'
+import {
+  type Endpoint,
+  type EndpointMetrics,
+  hostPort,
+  sharedPortName,
+} from '../../src/framework/endpoint.ts'
 import type {
   Clock,
   EndpointListener,
@@ -97,6 +102,8 @@ export interface EndpointGiven {
   readonly address?: string
   readonly port?: number
   readonly rank?: number
+  /** True for one of several ranks behind one port. */
+  readonly sharesPort?: boolean
   readonly metrics?: EndpointMetrics
 }
 
@@ -122,15 +129,17 @@ export class ManualEndpoints implements Endpoints {
     while (used.has(slot)) slot++
     const address = given.address ?? '10.0.0.1'
     const port = given.port ?? 8000
+    const rank = given.rank ?? 0
+    const named = given.sharesPort ? sharedPortName(address, port, rank) : hostPort(address, port)
     const endpoint: Endpoint = {
-      id: `default/e ${hostPort(address, port)} ${++this.#made}`,
+      id: `default/e ${named} ${++this.#made}`,
       slot,
       namespace: 'default',
       name: `e${slot}`,
       address,
       port,
-      hostPort: hostPort(address, port),
-      rank: given.rank ?? 0,
+      hostPort: named,
+      rank,
       labels: new Map(),
       metrics: given.metrics,
     }

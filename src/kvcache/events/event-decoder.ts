@@ -89,6 +89,8 @@ export class EventDecoder {
   hasExtraKeys = false
   /** Data-parallel rank of the batch, 0 when it says none. */
   rank = 0
+  /** True when the batch says its rank. */
+  hasRank = false
   /** Time of the batch in epoch seconds, 0 when it says none. */
   timestamp = 0
   /** The message. */
@@ -111,6 +113,7 @@ export class EventDecoder {
   open(bytes: Uint8Array): boolean {
     this.bytes = bytes
     this.rank = 0
+    this.hasRank = false
     this.timestamp = 0
     this.#at = 0
     const elements = this.#arrayHead()
@@ -131,6 +134,7 @@ export class EventDecoder {
       if (bytes[rankAt] !== 0xc0) {
         if (!this.#integer() || this.#hi !== 0 || this.#lo < 0) return false
         this.rank = this.#lo
+        this.hasRank = true
       }
       this.#at = rankAt
       for (let i = 2; i < elements; i++) if (!this.#skip()) return false

@@ -1,4 +1,4 @@
-import type { Endpoint } from '../../framework/endpoint.ts'
+import { type Endpoint, networkAddress } from '../../framework/endpoint.ts'
 import { DEFAULT_LIMITS, type Limits } from '../../framework/limits.ts'
 import type { Clock, Logger, Metrics, Notices } from '../../framework/services.ts'
 import type { AdapterNames } from '../adapter-names.ts'
@@ -298,10 +298,11 @@ export class EventIntake {
       )
       return 'malformed'
     }
-    const { rank, timestamp } = this.#decoder
-    if (rank > MAX_RANK) return 'malformed'
-    const tracked = this.#choose(candidates, topic, rank)
-    if (tracked === undefined) return 'ambiguous_address'
+    const { timestamp } = this.#decoder
+    if (this.#decoder.rank > MAX_RANK) return 'malformed'
+    const tracked = this.#choose(candidates, topic)
+    if (typeof tracked === 'string') return tracked
+    const rank = tracked.isRank ? tracked.endpoint.rank : this.#decoder.rank
     const publisher = this.#publisher(source, text, topic, tracked, rank)
     if (typeof publisher === 'string') return publisher
     if (!publisher.isWithinRate()) return 'too_many'
@@ -331,6 +332,11 @@ export class EventIntake {
       return 'address_mismatch'
     }
     if (!this.#decoder.open(payload)) return 'malformed'
+    const { hasRank, rank } = this.#decoder
+    const { endpoint: tracked } = publisher.owner
+    if (tracked.isRank && hasRank && rank !== tracked.endpoint.rank) {
+      return this.#wrongRank(tracked, rank)
+    }
     if (!publisher.accept(sequence, this.#decoder.timestamp, isLive)) return 'duplicate'
     this.#decoder.forEach(publisher)
     return 'applied'
@@ -420,20 +426,38 @@ export class EventIntake {
     return 'unknown_endpoint'
   }
 
+  /** The one of them that the opened message is of, or why there is none. */
   #choose(
     candidates: readonly TrackedEndpoint[],
     topic: KvTopic | undefined,
-    rank: number,
-  ): TrackedEndpoint | undefined {
-    if (candidates.length === 1) return candidates[0]
+  ): TrackedEndpoint | MessageResult {
+    const { rank, hasRank } = this.#decoder
+    const [first] = candidates
+    if (candidates.length === 1) {
+      if (!first!.isRank || !hasRank || first!.endpoint.rank === rank) return first!
+      return this.#wrongRank(first!, rank)
+    }
     const ofRank = candidates.filter((tracked) => tracked.endpoint.rank === rank)
-    if (ofRank.length === 1) return ofRank[0]
+    if (ofRank.length === 1) return ofRank[0]!
+    if (ofRank.length === 0 && candidates.every(({ isRank }) => isRank)) {
+      return this.#wrongRank(first!, rank)
+    }
     const address = topic!.address
     this.#say(
       `kv-ambiguous:${address}`,
       `${candidates.length} endpoints share the address ${address} and KV events of rank ${rank} do not tell which of them they are of: they are dropped; put the port into the topic: kv@${address.includes(':') ? `[${address}]` : address}:<port>@<model>`,
     )
-    return undefined
+    return 'ambiguous_address'
+  }
+
+  /** An engine has another number of ranks than the configuration says, or sends at the port of another one. */
+  #wrongRank({ endpoint }: TrackedEndpoint, rank: number): MessageResult {
+    const address = networkAddress(endpoint.hostPort)
+    this.#say(
+      `kv-rank:${address}`,
+      `${address} sends KV events of rank ${rank}, where no endpoint of that rank is expected: they are dropped; set dataParallelSize to the engine's --data-parallel-size, and its events to the same port for all ranks, to which each adds its own`,
+    )
+    return 'unknown_rank'
   }
 
   /**
@@ -536,6 +560,7 @@ export class EventIntake {
     this.#notices.set(`kv-address:${tracked.endpoint.hostPort}`, undefined)
     this.#notices.set(`kv-model:${tracked.endpoint.hostPort}`, undefined)
     this.#notices.set(`kv-ambiguous:${tracked.address}`, undefined)
+    this.#notices.set(`kv-rank:${networkAddress(tracked.endpoint.hostPort)}`, undefined)
   }
 
   #hashSamples() {

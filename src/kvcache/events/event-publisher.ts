@@ -1,6 +1,6 @@
-import { encode } from '@msgpack/msgpack'
 import { Publisher, Router } from 'zeromq'
 import type { KvEvent, KvEventPublisher } from '../../framework/services.ts'
+import { encodeEventBatch, eventAsMap } from './event-batch.ts'
 import { TurnSlice } from './turn-slice.ts'
 
 /** How events are written: six positional elements as vLLM 0.10 does, or maps as vLLM 0.24 and later do. */
@@ -99,16 +99,8 @@ export class ZmqEventPublisher implements KvEventPublisher {
   publish(events: readonly KvEvent[]): void {
     const sequence = Buffer.alloc(8)
     sequence.writeBigUInt64BE(BigInt(this.#sequence++))
-    // A time without a fraction would be written as an integer.
-    const seconds = Date.now() / 1000
-    const payload = encode(
-      [
-        Number.isInteger(seconds) ? seconds + 1e-6 : seconds,
-        events.map((event) => this.#write(event)),
-        this.#options.rank,
-      ],
-      { useBigInt64: true },
-    )
+    const written = events.map((event) => this.#write(event))
+    const payload = encodeEventBatch(Date.now() / 1000, written, this.#options.rank)
     if (this.#router !== undefined) this.#keep(sequence, payload)
     this.#sending = this.#sending
       .then(() => this.#socket.send([this.#topic, sequence, payload]))
@@ -198,27 +190,4 @@ function bindsTo(endpoint: string): boolean {
     endpoint.startsWith('ipc://') ||
     endpoint.startsWith('inproc://')
   )
-}
-
-function eventAsMap(event: KvEvent): unknown {
-  switch (event.type) {
-    case 'BlockStored':
-      return {
-        type: event.type,
-        block_hashes: event.blockHashes,
-        parent_block_hash: event.parentBlockHash,
-        token_ids: Array.from(event.tokenIds),
-        block_size: event.blockTokens,
-        lora_id: null,
-        medium: 'GPU',
-        lora_name: event.loraName,
-        extra_keys: event.extraKeys,
-        group_idx: 0,
-        kv_cache_spec_kind: 'full_attention',
-      }
-    case 'BlockRemoved':
-      return { type: event.type, block_hashes: event.blockHashes, medium: 'GPU', group_idx: 0 }
-    default:
-      return { type: event.type }
-  }
 }

@@ -12,6 +12,8 @@ export type MessageResult =
   | 'bad_topic'
   | 'unknown_endpoint'
   | 'ambiguous_address'
+  /** Of a rank that no endpoint behind the engine's port has. */
+  | 'unknown_rank'
   | 'address_mismatch'
   | 'too_many_publishers'
   /** More bytes than a message may have. */

@@ -84,6 +84,7 @@ export class PublisherState implements EventSink {
   #gaps = 0
   #restarts = 0
   #orphans = 0
+  #removedBlocks = 0
   #misfit: BlockMisfit | undefined
   #closed = false
   #keys = new Int32Array(512)
@@ -124,6 +125,10 @@ export class PublisherState implements EventSink {
   }
   get restarts(): number {
     return this.#restarts
+  }
+  /** Blocks that it has told to be gone from its cache. */
+  get removedBlocks(): number {
+    return this.#removedBlocks
   }
   /** Stores dropped because their parent was not known. */
   get orphans(): number {
@@ -339,6 +344,7 @@ export class PublisherState implements EventSink {
         removed++
       }
     }
+    this.#removedBlocks += removed
     if (removed > 0) metrics.removed(removed)
     if (removed < event.hashCount) metrics.skipped('unknown_block', event.hashCount - removed)
   }

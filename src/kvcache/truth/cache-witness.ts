@@ -23,6 +23,8 @@ export interface CacheEvidence {
   readonly restarts: number
   /** Stores dropped because their parent was not known. */
   readonly orphans: number
+  /** Blocks told to be gone from its cache. */
+  readonly removedBlocks: number
   /** Blocks whose hashes are not what their tokens give. */
   readonly unrecognized: number
   /** Stores whose tokens are not as many as their blocks hold. */
@@ -69,13 +71,14 @@ export class CacheWitness {
   evidenceOf(endpoint: Endpoint): CacheEvidence | undefined {
     const tracked = this.#owners.of(endpoint)
     if (tracked === undefined) return undefined
-    const sums = { gaps: 0, restarts: 0, orphans: 0, unrecognized: 0 }
+    const sums = { gaps: 0, restarts: 0, orphans: 0, removedBlocks: 0, unrecognized: 0 }
     let misfit: BlockMisfit | undefined
     let tellsSalts = true
     for (const publisher of this.#intake.publishersOf(tracked)) {
       sums.gaps += publisher.gaps
       sums.restarts += publisher.restarts
       sums.orphans += publisher.orphans
+      sums.removedBlocks += publisher.removedBlocks
       sums.unrecognized += publisher.alignment.counts.unrecognized
       misfit = publisher.misfit ?? misfit
       if (publisher.beginnings.count > 0) tellsSalts &&= publisher.alignment.tellsExtras

@@ -39,6 +39,8 @@ interface Picked {
   readonly tokens: PromptTokens
   readonly toldTokens: number
   readonly atMs: number
+  /** What the events had shown by then. */
+  readonly evidence: CacheEvidence
 }
 
 interface Judged {
@@ -138,8 +140,10 @@ export class TruthLoop implements Observer {
     const isTold = request.attributes.get(PREFIX_FINDING)?.told !== undefined
     const tokens = request.attributes.get(PROMPT_TOKENS)
     if (!isTold || tokens?.exact !== true || tokens.prompts.length !== 1) return
+    const evidence = this.#witness.evidenceOf(endpoint)
+    if (evidence === undefined) return
     const toldTokens = this.#witness.toldTokens(request, tokens, endpoint)
-    this.#picked.set(request, { tokens, toldTokens, atMs: this.#clock.nowMs() })
+    this.#picked.set(request, { tokens, toldTokens, atMs: this.#clock.nowMs(), evidence })
   }
 
   ended(request: InferenceRequest, endpoint: Endpoint, { usage, reason }: Outcome): void {
@@ -149,6 +153,8 @@ export class TruthLoop implements Observer {
     this.#picked.delete(request)
     const now = this.#witness.evidenceOf(endpoint)
     if (usage === undefined || reason !== 'completed' || now === undefined) return
+    // What it held at the pick may have been forgotten since: by a gap, a restart, a cache that was cleared.
+    if (now.epoch !== picked.evidence.epoch) return
     const judged = this.#of(endpoint, now)
     const { truth } = judged
     if (usage.cachedTokens !== undefined) truth.reports = true
@@ -168,6 +174,7 @@ export class TruthLoop implements Observer {
         picked.toldTokens < cachedTokens
           ? this.#witness.toldTokens(request, picked.tokens, endpoint)
           : picked.toldTokens,
+      removedBlocks: now.removedBlocks - picked.evidence.removedBlocks,
       cachedTokens,
       blockTokens: now.blockTokens ?? DEFAULT_BLOCK_TOKENS,
       isSalted: request.cacheSalt !== undefined,

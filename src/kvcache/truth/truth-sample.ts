@@ -11,6 +11,8 @@ export interface TruthSample {
   readonly toldTokens: number
   /** The same when the answer had ended: what was under way at the pick has been told by then. */
   readonly toldLaterTokens: number
+  /** Blocks that left its cache between the pick and the end. */
+  readonly removedBlocks: number
   /** Tokens that the engine took from its cache. */
   readonly cachedTokens: number
   readonly blockTokens: number
@@ -24,8 +26,8 @@ export type Verdict = 'right' | 'wrong' | 'silent'
 
 /**
  * Judges one answer. It may differ by a block (an engine computes the last one of a whole prompt anew) or by the share of
- * the prompt that is tolerated. Little or nothing cached, as expected, tells nothing; nor does what was computed between
- * the pick and the run, which the events have told meanwhile.
+ * the prompt that is tolerated. Little or nothing cached, as expected, tells nothing; nor does what was computed, or may
+ * have been evicted, between the pick and the run, which the events have told meanwhile.
  */
 export function judge(sample: TruthSample, { tolerance, minTokens }: TruthOptions): Verdict {
   const { engineTokens, toldTokens, cachedTokens, blockTokens } = sample
@@ -34,5 +36,7 @@ export function judge(sample: TruthSample, { tolerance, minTokens }: TruthOption
   if (Math.abs(toldTokens - cachedTokens) <= allowed) return 'right'
   const cameMeanwhile =
     toldTokens < cachedTokens && sample.toldLaterTokens >= cachedTokens - allowed
-  return cameMeanwhile ? 'silent' : 'wrong'
+  const missingBlocks = (toldTokens - cachedTokens) / blockTokens
+  const wentMeanwhile = missingBlocks > 0 && sample.removedBlocks >= missingBlocks
+  return cameMeanwhile || wentMeanwhile ? 'silent' : 'wrong'
 }

@@ -255,6 +255,60 @@ describe('EventIntake', () => {
       assert.match(notices.get('kv-ambiguous:10.0.0.1')!, /put the port into the topic/)
     })
 
+    describe('with ranks behind one port', () => {
+      const ranks = (endpoints: ReturnType<typeof setup>['endpoints'], ...of: readonly number[]) =>
+        of.map((rank) => endpoints.add({ rank, sharesPort: true }))
+
+      it('gives what comes to the endpoint of its rank, with or without the port in the topic', () => {
+        const { endpoints, send, held, cache } = setup()
+        const [first, second] = ranks(endpoints, 0, 1, 2)
+        assert.equal(send(0, [stored()], { rank: 1 }), 'applied')
+        const topic = 'kv@10.0.0.1:8000@base'
+        assert.equal(send(0, [stored({ chain: 'b' })], { rank: 0, topic }), 'applied')
+        assert.deepEqual([held(first!), held(second!)], [0, 4])
+        assert.deepEqual([held(first!, 'b'), held(second!, 'b')], [4, 0])
+        assert.deepEqual(
+          cache.status().map(({ publishers }) => publishers.map(({ rank }) => rank)),
+          [[0], [1], []],
+        )
+      })
+
+      it('keeps a sequence for each', () => {
+        const { endpoints, send, cache } = setup()
+        ranks(endpoints, 0, 1)
+        send(0, [stored()], { rank: 0 })
+        send(0, [stored()], { rank: 1 })
+        send(1, [], { rank: 0 })
+        send(5, [], { rank: 1 })
+        assert.deepEqual(
+          cache.status().map(({ coverage }) => coverage),
+          ['complete', 'gap'],
+        )
+      })
+
+      it('drops what is of no rank that is expected, and says so', () => {
+        const { endpoints, send, notices, results, cache } = setup()
+        const [first, second] = ranks(endpoints, 0, 1)
+        assert.equal(send(0, [stored()], { rank: 2 }), 'unknown_rank')
+        assert.equal(results('unknown_rank'), 1)
+        const text = /10\.0\.0\.1:8000 sends KV events of rank 2, .* set dataParallelSize/
+        assert.match(notices.get('kv-rank:10.0.0.1:8000')!, text)
+        const dialled = (endpoint: Endpoint, rank: number) =>
+          cache.intake.receive({ kind: 'dialled', endpoint }, message('', 0, [stored()], { rank }))
+        assert.equal(dialled(second!, 0), 'unknown_rank', 'the socket is of rank 1')
+        assert.equal(dialled(second!, 1), 'applied')
+        assert.equal(dialled(first!, 0), 'applied')
+      })
+
+      it('does not let a client say which of them is asked', () => {
+        const { endpoints, send, held } = setup()
+        const [first, second] = ranks(endpoints, 0, 1)
+        send(0, [stored()], { rank: 1 })
+        const headers = { 'x-data-parallel-rank': '0' }
+        assert.deepEqual([held(first!, 'a', { headers }), held(second!, 'a', { headers })], [0, 4])
+      })
+    })
+
     it('knows an IPv6 address however it is spelled', () => {
       const { endpoints, send, held } = setup()
       const endpoint = endpoints.add({ address: 'fd00::a:1' })

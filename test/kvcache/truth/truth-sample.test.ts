@@ -15,6 +15,9 @@ describe('judge', () => {
     ['much, and nothing expected', 'wrong', { toldTokens: 0 }],
     ['nothing, and much expected', 'wrong', { cachedTokens: 0 }],
     ['what the events told after the pick', 'silent', { toldTokens: 0, toldLaterTokens: 256 }],
+    ['what may have been evicted after the pick', 'silent', { cachedTokens: 0, removedBlocks: 16 }],
+    ['more than was evicted', 'wrong', { cachedTokens: 0, removedBlocks: 15 }],
+    ['more, though others were evicted', 'wrong', { toldTokens: 0, removedBlocks: 99 }],
     ['more than they told after it', 'wrong', { toldTokens: 0, toldLaterTokens: 128 }],
     [
       'two blocks more of a short prompt',
