@@ -18,6 +18,7 @@ import { FileDiscovery } from './discovery/file-discovery.ts'
 import { DEFAULT_POOL_CONFIG } from './discovery/kubernetes/policy.ts'
 import { parseEndpointFlags } from './discovery/static.ts'
 import { type ExtProcServer, startExtProcServer } from './extproc/server.ts'
+import { networkAddress } from './framework/endpoint.ts'
 import { SchedulerError } from './framework/errors.ts'
 import { DEFAULT_LIMITS, type Limits } from './framework/limits.ts'
 import { seededRandom } from './framework/random.ts'
@@ -29,6 +30,8 @@ import type { ResponsesMode } from './framework/routing/request-policy.ts'
 import type { Clock, Router } from './framework/services.ts'
 import type { Gateway } from './gateway/gateway.ts'
 import { builtinPlugins } from './plugins/index.ts'
+import { RecordFile, type RecordFileServices } from './replay/record-file.ts'
+import { Recording } from './replay/recorder.ts'
 import { AnswerTimes } from './telemetry/answer-times.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
@@ -43,6 +46,7 @@ export const DEFAULT_CONFIG_FILE = fileURLToPath(
 
 const DECISIONS_KEPT = 1000
 const MEBIBYTE = 1024 * 1024
+const DEFAULT_RECORD_MIB = 1024
 
 /** Everything that flags can say; durations in milliseconds. */
 export interface ServeOptions {
@@ -73,6 +77,9 @@ export interface ServeOptions {
   readonly drainTimeout: number
   /** The embedded proxy; none when absent. */
   readonly proxy?: ProxyOptions
+  /** File to which decisions are written, and MiB that it and the one before it may take; none when absent. */
+  readonly record?: string
+  readonly recordMaxMib?: number
   readonly maxBodyMib: number
   readonly maxBufferedMib: number
   /** The defaults when absent. */
@@ -188,6 +195,8 @@ async function startParts(
     limits.maxEventBytes,
   )
   onClose(() => sockets.close())
+  const recording = await startRecording(options, services)
+  if (recording) onClose(() => recording.file.close())
   const decisions = new DecisionLog(DECISIONS_KEPT)
   const requestLog = new RequestLog(logger, options.requestLog)
   const history = new RoutingHistory(clock)
@@ -197,7 +206,15 @@ async function startParts(
     { name: 'answer-times', plugin: answerTimes },
   ]
   const pools = new Pools(
-    { ...services, sockets, decisions, requestLog, load, observers },
+    {
+      ...services,
+      sockets,
+      decisions,
+      requestLog,
+      load,
+      observers,
+      ...(recording && { recording }),
+    },
     poolOptions(options),
     base,
   )
@@ -252,7 +269,7 @@ async function startParts(
         return pools
           .list()
           .flatMap((pool) => pool.endpointPage())
-          .map((page) => ({ ...page, ejected: ejected.get(page.address) }))
+          .map((page) => ({ ...page, ejected: ejected.get(networkAddress(page.address)) }))
       },
       configurations: () => pools.list().map((pool) => pool.configPage()),
       decisions,
@@ -319,6 +336,16 @@ async function startParts(
     version,
   })
   return { ports, router }
+}
+
+/** @throws {SchedulerError} START_FAILED when the file cannot be written */
+async function startRecording(
+  { record, recordMaxMib = DEFAULT_RECORD_MIB }: ServeOptions,
+  services: RecordFileServices,
+): Promise<Recording | undefined> {
+  if (record === undefined) return undefined
+  const maxBytes = recordMaxMib * MEBIBYTE
+  return new Recording(await RecordFile.open({ file: record, maxBytes, version }, services))
 }
 
 type ProcessServices = Omit<PoolsServices, 'sockets' | 'decisions' | 'requestLog' | 'load'>

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
-import Table from 'cli-table3'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Explained, Unroutable } from '../app/explain.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { ExplainedEndpoint } from '../framework/routing/explanation.ts'
 import { API_PATHS } from '../openai/api-path.ts'
+import { plainTable } from './plain-table.ts'
 
 interface ExplainFlags {
   readonly url: string
@@ -19,14 +19,6 @@ interface ExplainFlags {
 /** Rows of a table that people read; `--json` has all. */
 const SHOWN_ENDPOINTS = 20
 const TIMEOUT_MS = 30_000
-/** Lines alone: no boxes. */
-const PLAIN = Object.fromEntries(
-  [
-    ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left'],
-    ...['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
-  ].map((place) => [place, '']),
-)
-
 export function addExplainCommand(program: Command): void {
   program
     .command('explain')
@@ -158,32 +150,15 @@ function shown(answer: Explained | Unroutable): string {
 
 function table(endpoints: readonly ExplainedEndpoint[]): string {
   const scorers = Object.keys(endpoints[0]?.scores ?? {})
-  const rows = new Table({
-    head: ['rank', 'endpoint', 'total', 'matched', ...scorers],
-    chars: PLAIN,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
+  const rows = endpoints.slice(0, SHOWN_ENDPOINTS).map((each) => {
+    if (each.droppedBy !== undefined) return ['-', each.name, `dropped by ${each.droppedBy}`]
+    const scores = scorers.map((name) => {
+      const { score, weighted } = each.scores![name]!
+      return `${number(weighted)} (${number(score)})`
+    })
+    return [String(each.rank), each.name, number(each.total!), matched(each), ...scores]
   })
-  for (const each of endpoints.slice(0, SHOWN_ENDPOINTS)) {
-    if (each.droppedBy !== undefined) {
-      rows.push(['-', each.name, `dropped by ${each.droppedBy}`])
-      continue
-    }
-    rows.push([
-      String(each.rank),
-      each.name,
-      number(each.total!),
-      matched(each),
-      ...scorers.map((name) => {
-        const { score, weighted } = each.scores![name]!
-        return `${number(weighted)} (${number(score)})`
-      }),
-    ])
-  }
-  return rows
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n')
+  return plainTable(['rank', 'endpoint', 'total', 'matched', ...scorers], rows)
 }
 
 function matched({ matched: found }: ExplainedEndpoint): string {

@@ -6,8 +6,10 @@ import { addExplainCommand } from './explain.ts'
 import { addFetchTokenizerCommand } from './fetch-tokenizer.ts'
 import { addPluginsCommand } from './plugins.ts'
 import { addProxyCommand } from './proxy.ts'
+import { addReplayCommand } from './replay.ts'
 import { addServeOptions, serveOptions } from './serve-options.ts'
 import { addSimEngineCommand } from './sim-engine.ts'
+import { addSimulateCommand } from './simulate.ts'
 import { addTokenizeCommand } from './tokenize.ts'
 
 /** The command line: `serve` when no command is named. Commands load what they need when they run, so that help is quick. */
@@ -35,9 +37,11 @@ export function createProgram(): Command {
   addCheckCommand(program)
   addPluginsCommand(program)
   addSimEngineCommand(program)
+  addSimulateCommand(program)
   addDemoCommand(program)
   addFetchTokenizerCommand(program)
   addTokenizeCommand(program)
   addExplainCommand(program)
+  addReplayCommand(program)
   return program
 }

@@ -106,6 +106,7 @@ function generalFlags(): readonly Option[] {
     new Option('--request-log <mode>', 'per-request lines: on, off, sampled=N')
       .default('on')
       .argParser(requestLog),
+    new Option('--record <file>', 'write decisions down, without text, for epp replay'),
     new Option('--seed <n>', 'of random choices (default: random)').argParser(positive),
     new Option('--strict [bool]', 'warnings in the configuration are errors').argParser(bool),
     new Option('-v, --verbosity <n>', '0-2 information, 4 and more debug')
@@ -160,6 +161,10 @@ function hiddenFlags(): readonly Option[] {
       '--decision-header [bool]',
       'tell clients in x-epp-decision where their request went, and why',
     ).argParser(bool),
+    new Option(
+      '--record-max-mib <mib>',
+      'of --record and the file before it (default: 1024)',
+    ).argParser(positive),
     new Option('--zap-log-level <level>', 'instead of -v: debug, info, error').argParser(zapLevel),
     new Option('--zap-encoder <encoder>', 'instead of --log-format').choices(['json', 'console']),
   ].map((option) => option.hideHelp())

@@ -41,18 +41,30 @@ export function checkConfig(
   checkReferences(entries, problems)
   sharePrefixIndexes(entries, problems)
   checkSections(file, entries, problems)
-  const choice = chooseHandler(written, entries, problems)
-  const specs = new ProfileSpecs(entries, problems)
+  checkDataParallel(file, problems)
+  const acting = written.filter(({ shadow }) => shadow === undefined)
+  if (acting.length === 0 && written.length > 0) {
+    const message = 'every profile is a shadow, so that none picks; take shadow off one of them'
+    problems.error(['schedulingProfiles'], message, 'key')
+  }
+  const choice = chooseHandler(acting, entries, problems)
+  const kept = written.filter((each) => each.shadow !== undefined || choice.profiles.includes(each))
+  const specs = new ProfileSpecs(entries, written, problems)
   const profiles = written.flatMap((profile) => {
     const spec = specs.specOf(profile)
-    return choice.profiles.includes(profile) ? spec : []
+    return kept.includes(profile) ? spec : []
   })
   const canStandIn = choice.handler === undefined && choice.profiles.length === 1
   const handler = canStandIn ? entries.standIn('handler', DEFAULT_HANDLER) : choice.handler
   const names = new Set(profiles.flatMap(namesIn))
+  const actingNames = profiles.filter(({ shadow }) => shadow === undefined).flatMap(namesIn)
+  const isShadowOnly = ({ name }: { readonly name: string }) =>
+    names.has(name) && !actingNames.includes(name)
+  const working = entries.specs(names)
   return {
     spec: {
-      plugins: entries.specs(names),
+      // Where a plugin speaks for the whole picker, the first of its type does: one that acts.
+      plugins: [...working.filter((each) => !isShadowOnly(each)), ...working.filter(isShadowOnly)],
       profiles,
       handler: handler?.name ?? '',
       requests: requestPolicy(file),
@@ -61,7 +73,7 @@ export function checkConfig(
     modules: textsOf(file.modules),
     metricsCompat: isFields(file.metrics) && file.metrics.compat === true,
     origins: entries.origins(names),
-    lint: { entries: entries.list, profiles: choice.profiles, handler },
+    lint: { entries: entries.list, profiles: kept, handler },
   }
 }
 
@@ -70,6 +82,7 @@ function requestPolicy({
   responses,
   saltHeader,
   dataParallel,
+  dataParallelSize,
   decisionHeader,
 }: Fields): RequestPolicy {
   const mode = typeof responses === 'string' ? responsesMode(responses) : undefined
@@ -77,7 +90,25 @@ function requestPolicy({
     ...(mode !== undefined && { responses: mode }),
     ...(typeof saltHeader === 'string' && { saltHeader: saltHeader.toLowerCase() }),
     ...(dataParallel === 'header' && { dataParallel }),
+    ...(Number.isInteger(dataParallelSize) && { dataParallelSize: Number(dataParallelSize) }),
     ...(decisionHeader === true && { decisionHeader }),
+  }
+}
+
+/** Either field of the pair says nothing alone. */
+function checkDataParallel(file: Fields, problems: ProblemList): void {
+  if (file.dataParallel === 'header' && file.dataParallelSize === undefined) {
+    problems.warn(
+      ['dataParallel'],
+      "has no effect without dataParallelSize: ranks are not told apart, and the engine balances among them; write dataParallelSize: N, the engines' --data-parallel-size",
+    )
+  }
+  if (file.dataParallelSize !== undefined && file.dataParallel === undefined) {
+    problems.warn(
+      ['dataParallelSize'],
+      'has no effect without dataParallel; write dataParallel: header too',
+      'key',
+    )
   }
 }
 

@@ -18,6 +18,7 @@ const REQUEST_FIELDS: readonly string[] = [
   'responses',
   'saltHeader',
   'dataParallel',
+  'dataParallelSize',
   'decisionHeader',
 ]
 
@@ -87,9 +88,10 @@ function pluginEntry({ name, plugin, params, onError, timeBudgetMs }: PluginSpec
   }
 }
 
-function profileEntry({ name, filters, scorers, picker }: ProfileSpec) {
+function profileEntry({ name, filters, scorers, picker, shadow }: ProfileSpec) {
   return {
     name,
+    ...(shadow && { shadow: true, ...shadow }),
     plugins: [
       ...filters.map((pluginRef) => ({ pluginRef })),
       ...scorers.map((scorer) => ({ pluginRef: scorer.name, weight: scorer.weight })),
@@ -131,6 +133,9 @@ function profileComment(
   place: PlaceText,
 ): string {
   const { path, items } = profiles[index]!
+  if (field === 'shadow') return place([...path, field])
+  if (field === 'timeBudgetMs')
+    return profiles[index]!.shadow?.isGiven ? place([...path, field]) : DEFAULT
   if (field === 'name') return path.length === 0 ? DEFAULT : place([...path, 'name'])
   const { pluginRef } = profileEntry(spec.profiles[index]!).plugins[Number(position)]!
   const item = items.find(({ entry }) => entry.name === pluginRef)

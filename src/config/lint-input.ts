@@ -38,6 +38,21 @@ export interface LintProfile {
   readonly path: Path
   readonly name: string
   readonly items: readonly LintItem[]
+  /** Present where it is run beside the profiles that act. */
+  readonly shadow?: {
+    readonly timeBudgetMs: number
+    /** True where the file says it. */
+    readonly isGiven: boolean
+  }
+}
+
+/** Entries that shadow profiles list and no other one does: they stand in for nothing. */
+export function shadowEntries(profiles: readonly LintProfile[]): ReadonlySet<LintEntry> {
+  const entriesOf = (some: readonly LintProfile[]) =>
+    some.flatMap(({ items }) => items.map(({ entry }) => entry))
+  const acting = new Set(entriesOf(profiles.filter(({ shadow }) => shadow === undefined)))
+  const shadowed = entriesOf(profiles.filter(({ shadow }) => shadow !== undefined))
+  return new Set(shadowed.filter((entry) => !acting.has(entry)))
 }
 
 /** What was read of a file, for the rules that look at its meaning. */

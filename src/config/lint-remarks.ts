@@ -1,5 +1,5 @@
 import type { AnyPlugin, ConfiguredPlugin, PluginUse, Remark } from '../framework/plugin.ts'
-import type { LintEntry, LintInput } from './lint-input.ts'
+import { type LintEntry, type LintInput, shadowEntries } from './lint-input.ts'
 import { pickerOf } from './lint-profile.ts'
 import { nearest } from './near.ts'
 import type { Path, ProblemList } from './problem.ts'
@@ -10,17 +10,19 @@ type Known = LintEntry & { readonly plugin: AnyPlugin }
 /** Passes on what plugins say of their own params. */
 export function lintRemarks({ entries, profiles }: LintInput, problems: ProblemList): void {
   const known = entries.filter((entry): entry is Known => entry.plugin !== undefined)
+  const shadowed = shadowEntries(profiles)
+  const acting = entries.filter((entry) => !shadowed.has(entry))
   const isBroken = (path: Path) => path.length > 0 && problems.isBroken(path)
   const sound = known.filter(({ path, paramsPath }) => !isBroken(path) && !isBroken(paramsPath))
   const plugins = sound.map(configured)
-  const names = profiles.map(({ name }) => name)
+  const names = profiles.filter(({ shadow }) => shadow === undefined).map(({ name }) => name)
   for (const entry of sound) {
     if (entry.plugin.lint === undefined) continue
     const said = new Set<string>()
     const around = profiles
       .map((profile) => {
         const members = profile.items.map((item) => item.entry)
-        const picker = pickerOf(profile, entries)
+        const picker = pickerOf(profile, acting)
         if (picker !== undefined && !members.includes(picker)) members.push(picker)
         return members
       })

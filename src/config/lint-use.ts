@@ -55,7 +55,8 @@ function lintProfilesOf(
   problems: ProblemList,
 ): void {
   if (handler?.plugin?.selects === undefined || problems.isBroken(handler.path)) return
-  const names = profiles.map(({ name }) => name)
+  const acting = profiles.filter(({ shadow }) => shadow === undefined)
+  const names = acting.map(({ name }) => name)
   let selected: readonly string[]
   try {
     selected = handler.plugin.selects(handler.params, names)
@@ -66,7 +67,7 @@ function lintProfilesOf(
     )
     return
   }
-  for (const { path, name } of profiles) {
+  for (const { path, name } of acting) {
     if (selected.includes(name)) continue
     problems.warn(path, `"${handler.name}" never runs this profile; remove or rename it`)
   }

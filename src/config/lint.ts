@@ -1,5 +1,5 @@
 import type { AnyPlugin } from '../framework/plugin.ts'
-import type { LintInput } from './lint-input.ts'
+import { type LintInput, shadowEntries } from './lint-input.ts'
 import { lintProfile } from './lint-profile.ts'
 import { lintRemarks } from './lint-remarks.ts'
 import { lintUse } from './lint-use.ts'
@@ -25,7 +25,9 @@ export function lint(
   problems: ProblemList,
 ): void {
   const { profiles, entries } = input
-  for (const profile of profiles) lintProfile(profile, entries, problems)
+  const shadowed = shadowEntries(profiles)
+  const acting = entries.filter((entry) => !shadowed.has(entry))
+  for (const profile of profiles) lintProfile(profile, acting, problems)
   lintUse(input, surroundings, problems)
   lintRemarks(input, problems)
 }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ProfileSpec } from '../framework/build.ts'
 import { DEFAULT_PICKER } from './defaults.ts'
 import type { Entries, Entry } from './entries.ts'
+import { type LintEntry, shadowEntries } from './lint-input.ts'
 import type { Path, ProblemList } from './problem.ts'
 import type { Profile } from './profiles.ts'
 
@@ -12,16 +13,19 @@ const LENGTH_FILTER = 'context-length-aware-filter'
 export class ProfileSpecs {
   readonly #entries: Entries
   readonly #problems: ProblemList
+  readonly #shadowed: ReadonlySet<LintEntry>
   /** The filters that scorers are besides. */
   readonly #filters = new Map<Entry, Entry>()
 
-  constructor(entries: Entries, problems: ProblemList) {
+  /** @param profiles all of the file */
+  constructor(entries: Entries, profiles: readonly Profile[], problems: ProblemList) {
     this.#entries = entries
+    this.#shadowed = shadowEntries(profiles)
     this.#problems = problems
   }
 
   /** The names of a profile's plugins by kind, with a picker where it has none. */
-  specOf({ path, name, items }: Profile): ProfileSpec {
+  specOf({ path, name, items, shadow }: Profile): ProfileSpec {
     const filters: string[] = []
     const scorers: { name: string; weight: number }[] = []
     let picker: Entry | undefined
@@ -53,7 +57,13 @@ export class ProfileSpecs {
       )
     }
     picker ??= this.#defaultPicker()
-    return { name, filters, scorers, picker: picker?.name ?? '' }
+    return {
+      name,
+      filters,
+      scorers,
+      picker: picker?.name ?? '',
+      ...(shadow && { shadow: { timeBudgetMs: shadow.timeBudgetMs } }),
+    }
   }
 
   #isRepeated(entry: Entry, seen: readonly Entry[], at: Path): boolean {
@@ -78,7 +88,9 @@ export class ProfileSpecs {
 
   /** The first picker of `plugins`, else the usual one. */
   #defaultPicker(): Entry | undefined {
-    const configured = this.#entries.list.find(({ plugin }) => plugin?.kind === 'picker')
+    const configured = this.#entries.list.find(
+      (entry) => entry.plugin?.kind === 'picker' && !this.#shadowed.has(entry),
+    )
     const picker = configured ?? this.#entries.standIn('picker', DEFAULT_PICKER)
     if (picker !== undefined) picker.listed = true
     return picker

@@ -1,3 +1,4 @@
+import { SHADOW_BUDGET_MS } from '../framework/routing/shadow.ts'
 import { DEFAULT_PROFILE } from './defaults.ts'
 import type { Entries, Entry } from './entries.ts'
 import { FIELD_FILTERS } from './field/types.ts'
@@ -45,15 +46,36 @@ export function readProfiles(
       )
     } else byName.set(name, path)
     const lines = itemsOf(fields.plugins, [...path, 'plugins'])
+    const shadow = shadowOf(fields, path, problems)
     profiles.push({
       path,
       name,
+      ...(shadow && { shadow }),
       items: lines.flatMap(
         ([item, at]) => readItem(item, at, inline.get(item), entries, problems) ?? [],
       ),
     })
   }
   return profiles
+}
+
+/** How a profile that does not act is run; undefined for one that acts. */
+function shadowOf(
+  { shadow, timeBudgetMs }: Fields,
+  path: Path,
+  problems: ProblemList,
+): Profile['shadow'] {
+  if (shadow === true) {
+    return typeof timeBudgetMs === 'number'
+      ? { timeBudgetMs, isGiven: true }
+      : { timeBudgetMs: SHADOW_BUDGET_MS, isGiven: false }
+  }
+  if (timeBudgetMs !== undefined) {
+    const message =
+      '"timeBudgetMs" of a profile has an effect beside shadow: true only; remove it, or give it to a plugin'
+    problems.error([...path, 'timeBudgetMs'], message, 'key')
+  }
+  return undefined
 }
 
 /** The profile of a file that has none: every filter, scorer and picker, in order. */

@@ -105,6 +105,19 @@ export const FILE_SHAPE = Type.Object({
     Type.Array(
       Type.Object({
         name: Type.String({ minLength: 1, description: 'Unique among the profiles.' }),
+        shadow: Type.Optional(
+          Type.Boolean({
+            description:
+              'True runs the profile for each request beside the one that acts, and does nothing with its pick but compare.',
+          }),
+        ),
+        timeBudgetMs: Type.Optional(
+          Type.Number({
+            exclusiveMinimum: 0,
+            description:
+              'Of a shadow profile: milliseconds that it may take for each request on average, 1 when absent; it is skipped for some when it takes more.',
+          }),
+        ),
         plugins: Type.Optional(
           Type.Array(
             Type.Object({
@@ -163,7 +176,15 @@ export const FILE_SHAPE = Type.Object({
   dataParallel: Type.Optional(
     Type.Enum(['header'], {
       description:
-        '`header`: an engine has several data-parallel ranks behind one port; the picked rank is told as `x-data-parallel-rank`.',
+        '`header`: engines have several data-parallel ranks behind one port, `dataParallelSize` each. A rank is picked, and told to the engine as `x-data-parallel-rank`.',
+    }),
+  ),
+  dataParallelSize: Type.Optional(
+    Type.Integer({
+      minimum: 2,
+      maximum: 256,
+      description:
+        "With `dataParallel: header`: how many ranks each engine has behind its port, vLLM's --data-parallel-size.",
     }),
   ),
   featureGates: Type.Optional(strings('Known in llm-d and GIE, without effect here.')),

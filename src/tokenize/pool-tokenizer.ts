@@ -1,4 +1,4 @@
-import type { Endpoint } from '../framework/endpoint.ts'
+import { type Endpoint, networkAddress, sharesPort } from '../framework/endpoint.ts'
 import type { Prompt } from '../framework/request.ts'
 import type { Clock, Endpoints } from '../framework/services.ts'
 import { type Doubt, doubt } from './doubt.ts'
@@ -50,6 +50,8 @@ export class PoolTokenizer {
   /** By endpoint id; only endpoints that are there. */
   readonly #fallen = new Map<string, Fallen>()
   #list: readonly Endpoint[] = []
+  /** One of the list for each server: ranks behind one port answer alike. */
+  #servers: readonly Endpoint[] = []
   #turn = 0
 
   constructor(parts: PoolTokenizerParts, engine: EngineTokenizer) {
@@ -68,7 +70,7 @@ export class PoolTokenizer {
       if (leftMs < 1 || signal.aborted) break
       const shareMs = i === candidates.length - 1 ? leftMs : leftMs / 2
       const limit = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(shareMs))])
-      const url = `${scheme}://${endpoint.hostPort}`
+      const url = `${scheme}://${networkAddress(endpoint.hostPort)}`
       const answer = await this.#engine.tokenize(url, model, prompt, limit)
       if ('prompts' in answer) {
         this.#fallen.delete(endpoint.id)
@@ -89,8 +91,9 @@ export class PoolTokenizer {
     const nowMs = this.#parts.clock.nowMs()
     const start = this.#turn++
     const candidates: Endpoint[] = []
-    for (let i = 0; i < endpoints.length && candidates.length < MAX_TRIES; i++) {
-      const endpoint = endpoints[(start + i) % endpoints.length]!
+    const servers = this.#servers
+    for (let i = 0; i < servers.length && candidates.length < MAX_TRIES; i++) {
+      const endpoint = servers[(start + i) % servers.length]!
       if ((this.#fallen.get(endpoint.id)?.untilMs ?? 0) <= nowMs) candidates.push(endpoint)
     }
     return candidates
@@ -98,6 +101,7 @@ export class PoolTokenizer {
 
   #forget(endpoints: readonly Endpoint[]): void {
     this.#list = endpoints
+    this.#servers = endpoints.some(sharesPort) ? onePerServer(endpoints) : endpoints
     if (this.#fallen.size === 0) return
     const living = new Set(endpoints.map(({ id }) => id))
     for (const id of this.#fallen.keys()) if (!living.has(id)) this.#fallen.delete(id)
@@ -118,10 +122,19 @@ export class PoolTokenizer {
 
   /** Why there was no engine to ask. */
   #whyNone(): Doubt {
-    const { length } = this.#list
+    const { length } = this.#servers
     if (length === 0) return NO_ENGINES
     const faults = [...this.#fallen.values()].map(({ fault }) => fault)
     if (faults.length > 0 && faults.every((fault) => fault === 'no-route')) return NO_ROUTE
     return doubt('engine-failed', `none of the ${length} engines answers /tokenize`)
   }
+}
+
+function onePerServer(endpoints: readonly Endpoint[]): readonly Endpoint[] {
+  const byAddress = new Map<string, Endpoint>()
+  for (const endpoint of endpoints) {
+    const address = networkAddress(endpoint.hostPort)
+    if (!byAddress.has(address)) byAddress.set(address, endpoint)
+  }
+  return [...byAddress.values()]
 }

@@ -47,7 +47,7 @@ describe('parseConfig, given a wrong file', () => {
       message:
         'conf/p.yaml:2:7  kind: must be "EndpointPickerConfig", got "Endpointpicker"\n' +
         'conf/p.yaml:3:1  color: unknown field "color"; known: apiVersion, kind, modules, plugins, schedulingProfiles, ' +
-        'tokenizers, metrics, responses, saltHeader, decisionHeader, dataParallel, featureGates, dataLayer, data, flowControl, requestHandler, saturationDetector, parser',
+        'tokenizers, metrics, responses, saltHeader, decisionHeader, dataParallel, dataParallelSize, featureGates, dataLayer, data, flowControl, requestHandler, saturationDetector, parser',
     })
     assert.deepEqual(problemsOf(new Error('another')), [])
   })

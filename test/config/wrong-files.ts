@@ -116,7 +116,7 @@ export const WRONG_FILES: readonly WrongFile[] = [
     what: 'a field that nobody knows',
     text: file('colour: red', 'plugins:', '  - type: queue-scorer'),
     errors: [
-      '3:1  colour: unknown field "colour"; known: apiVersion, kind, modules, plugins, schedulingProfiles, tokenizers, metrics, responses, saltHeader, decisionHeader, dataParallel, featureGates, dataLayer, data, flowControl, requestHandler, saturationDetector, parser',
+      '3:1  colour: unknown field "colour"; known: apiVersion, kind, modules, plugins, schedulingProfiles, tokenizers, metrics, responses, saltHeader, decisionHeader, dataParallel, dataParallelSize, featureGates, dataLayer, data, flowControl, requestHandler, saturationDetector, parser',
     ],
     schema: true,
   },

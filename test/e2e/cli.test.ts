@@ -21,7 +21,10 @@ function epp(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
 describe('epp', function () {
   this.timeout(60_000)
 
-  for (const command of ['serve', 'check', 'plugins', 'sim-engine', 'demo']) {
+  for (const command of [
+    ...['serve', 'proxy', 'check', 'plugins', 'sim-engine', 'demo', 'explain', 'tokenize'],
+    ...['replay', 'simulate'],
+  ]) {
     it(`${command} --help fits one screen and has an example`, () => {
       const { status, stdout } = epp([command, '--help'])
       assert.equal(status, 0)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
+import type { RankLoad } from '../../src/datalayer/engine-page.ts'
 import { EngineTables } from '../../src/datalayer/engine-tables.ts'
 import { type FuzzTarget, nearly } from './target.ts'
 
@@ -32,14 +33,21 @@ export const metricsPages: FuzzTarget = {
   }),
   check({ page, rank, engine }: { page: Buffer; rank: number | undefined; engine: string }) {
     const tables = new EngineTables()
-    const reading = tables.of(new Map([['llm-d.ai/engine-type', engine]])).reader.read(page, rank)
-    if ('fault' in reading) return
-    const { waiting, running, kvCacheUsage, blockTokens, kvBlocks } = reading.load
-    assert.ok(Number.isFinite(waiting) && waiting >= 0)
-    assert.ok(Number.isFinite(running) && running >= 0)
-    assert.ok(kvCacheUsage >= 0 && kvCacheUsage <= 1)
-    for (const value of [blockTokens, kvBlocks]) {
-      if (value !== undefined) assert.ok(Number.isSafeInteger(value) && value > 0, `${value}`)
-    }
+    const { reader } = tables.of(new Map([['llm-d.ai/engine-type', engine]]))
+    const reading = reader.read(page, rank)
+    if ('load' in reading) checkLoad(reading.load)
+    const ranks = reader.readRanks(page, 1 + (rank ?? 0))
+    if ('fault' in ranks) return
+    assert.equal(ranks.loads.length, 1 + (rank ?? 0))
+    for (const load of ranks.loads) if (load !== undefined) checkLoad(load)
   },
+}
+
+function checkLoad({ waiting, running, kvCacheUsage, blockTokens, kvBlocks }: RankLoad): void {
+  assert.ok(Number.isFinite(waiting) && waiting >= 0)
+  assert.ok(Number.isFinite(running) && running >= 0)
+  assert.ok(kvCacheUsage >= 0 && kvCacheUsage <= 1)
+  for (const value of [blockTokens, kvBlocks]) {
+    if (value !== undefined) assert.ok(Number.isSafeInteger(value) && value > 0, `${value}`)
+  }
 }

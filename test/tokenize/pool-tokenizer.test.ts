@@ -368,4 +368,13 @@ describe("PromptTokenizer with the pool's own engines", () => {
     assert.deepEqual([exact, reason], [false, 'there is no engine to ask for token ids'])
     assert.deepEqual([...notices.texts], [])
   })
+
+  it('asks a server once in a round, however many ranks are behind its port', async () => {
+    await start([() => ids(1), () => ids(2)])
+    endpoints = engines.flatMap(({ endpoint: { address, port } }) =>
+      [0, 1, 2].map((rank) => endpoint({ address, port, rank, sharesPort: true })),
+    )
+    for (let i = 0; i < 6; i++) assert.equal((await ask()).exact, true)
+    assert.deepEqual(asked(), [3, 3])
+  })
 })
