@@ -54,6 +54,7 @@ import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 import type { EventSockets } from './event-sockets.ts'
 import {
+  asksForEvents,
   beatMs,
   configureTokenizer,
   endpointsFile,
@@ -175,6 +176,7 @@ export class Pool {
       maxMemoryBytes: indexBytes(config),
       limits,
     })
+    this.#cache.expectEvents(asksForEvents(config))
     const keys = new RequestKeys(new ChainHasher())
     this.#routed = new KvRoutedPrefixIndex({
       endpoints,
@@ -313,6 +315,7 @@ export class Pool {
     configureTokenizer(this.#tokenizer, config)
     void this.#tokenizer.prepare()
     this.#cache.limitMemory(indexBytes(config))
+    this.#cache.expectEvents(asksForEvents(config))
     this.#field.setCompat(config.metricsCompat)
     this.#config = config
     this.#text = text

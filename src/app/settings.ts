@@ -82,6 +82,11 @@ export function indexBytes(config: CheckedConfig): number {
   return (precise?.indexerConfig?.kvBlockIndexConfig?.maxMemoryMiB ?? DEFAULT_INDEX_MIB) * MEBIBYTE
 }
 
+/** True when a plugin uses KV events. */
+export function asksForEvents({ spec }: CheckedConfig): boolean {
+  return spec.plugins.some(usesEvents)
+}
+
 /** Flags first, then what the params say; with a plugin that uses events and nothing said, the default port is bound. */
 export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts {
   const precise = trackedParams(config)
@@ -89,7 +94,7 @@ export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts
   const discovery = events?.podDiscoveryConfig
   const replayPort = flags.replayPort ?? (discovery?.replaySocketPort || undefined)
   if (flags.bind !== undefined || flags.dialPort !== undefined) return { ...flags, replayPort }
-  if (!config.spec.plugins.some(usesEvents)) return {}
+  if (!asksForEvents(config)) return {}
   const dial = events?.discoverPods === true
   return {
     bind: events?.zmqEndpoint || (dial ? undefined : DEFAULT_BIND),

@@ -51,7 +51,7 @@ import { createLogger } from '../telemetry/logger.ts'
 import type { MetricsScope, PrometheusMetrics } from '../telemetry/metrics.ts'
 import { createNotices } from '../telemetry/notices.ts'
 import { GHOST_BLOCKS_PER_ENDPOINT, GHOST_CAPACITIES, ROUTED_INDEX_BYTES } from './pool.ts'
-import { eventPorts, generationOf, indexBytes } from './settings.ts'
+import { asksForEvents, generationOf, indexBytes } from './settings.ts'
 
 const MODEL = 'simulated-model'
 /** Who says what endpoints there are. */
@@ -106,7 +106,6 @@ export interface SimulatedPickerOptions extends PickerSetting {
  */
 export class ProductPicker implements SimulatedPicker {
   readonly followsEvents: boolean
-  readonly #asksForEvents: boolean
   readonly #clock: Clock
   readonly #metrics: MetricsScope
   readonly #notices: Notices
@@ -139,8 +138,7 @@ export class ProductPicker implements SimulatedPicker {
       epochMs: clock.epochMs,
     })
     const services = { clock, random, logger, metrics, notices }
-    this.#asksForEvents = Object.values(eventPorts({}, config)).some((each) => each !== undefined)
-    this.followsEvents = options.events && this.#asksForEvents
+    this.followsEvents = options.events && asksForEvents(config)
 
     const endpoints = new EndpointStore(services)
     this.#endpoints = endpoints
@@ -155,6 +153,7 @@ export class ProductPicker implements SimulatedPicker {
       endpoints,
       maxMemoryBytes: indexBytes(config),
     })
+    this.#cache.expectEvents(asksForEvents(config))
     const keys = new RequestKeys(new ChainHasher())
     const learned = { endpoints, keys, maxMemoryBytes: ROUTED_INDEX_BYTES }
     this.#routed = new KvRoutedPrefixIndex({ ...learned, capacities: 1 })
@@ -269,10 +268,7 @@ export class ProductPicker implements SimulatedPicker {
   }
 
   warnings(): readonly string[] {
-    // Who asks for no events need not hear that there are none.
-    const notices = this.#notices
-      .list()
-      .filter(({ key }) => this.#asksForEvents || key !== 'kv-events-none')
+    const notices = this.#notices.list()
     return [...this.#said, ...notices.map(({ text }) => text)]
   }
 

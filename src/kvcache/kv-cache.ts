@@ -71,6 +71,7 @@ export class KvCache {
   readonly #notices: Notices
   readonly #timer: NodeJS.Timeout
   #ticks = 0
+  #expectsEvents = true
 
   constructor(options: KvCacheOptions) {
     const { metrics, clock, notices } = options
@@ -128,6 +129,12 @@ export class KvCache {
     this.#eviction.limitChanged()
   }
 
+  /** Whether somebody asks for events: where nobody does, it is no matter that none come. True at first. */
+  expectEvents(isExpected: boolean): void {
+    this.#expectsEvents = isExpected
+    if (!isExpected) this.#notices.set('kv-events-none', undefined)
+  }
+
   /** What is known of each endpoint's cache. */
   status(): readonly EndpointCacheStatus[] {
     return this.intake.status()
@@ -179,8 +186,9 @@ export class KvCache {
     }
     this.#eviction.run(EVICTION_BUDGET_MS)
     if (++this.#ticks % SILENCE_TICKS !== 0) return
-    this.#sayWhoIsSilent()
     this.#compareReported()
+    if (!this.#expectsEvents) return
+    this.#sayWhoIsSilent()
     this.#silence.run()
   }
 

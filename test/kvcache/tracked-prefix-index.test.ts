@@ -221,6 +221,8 @@ describe('KvTrackedPrefixIndex', () => {
       notices.get('kv-events-none')!,
       /^no KV events yet from 1 of 1 endpoints \(10\.0\.0\.1:8000\)/,
     )
+    cache.expectEvents(false)
+    assert.equal(notices.get('kv-events-none'), undefined)
     await cache.close()
     assert.deepEqual(notices.list(), [])
   })
