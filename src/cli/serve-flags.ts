@@ -107,7 +107,6 @@ function generalFlags(): readonly Option[] {
       .default('on')
       .argParser(requestLog),
     new Option('--record <file>', 'write decisions down, without text, for epp replay'),
-    new Option('--seed <n>', 'of random choices (default: random)').argParser(positive),
     new Option('--strict [bool]', 'warnings in the configuration are errors').argParser(bool),
     new Option('-v, --verbosity <n>', '0-2 information, 4 and more debug')
       .default(2)
@@ -149,6 +148,7 @@ function kubernetesFlags(): readonly Option[] {
 /** Flags for other engines than vLLM, of GIE's and llm-d's pickers that say what others of ours say, and seldom used ones. */
 function hiddenFlags(): readonly Option[] {
   return [
+    new Option('--seed <n>', 'of random choices (default: random)').argParser(positive),
     new Option('--total-queued-requests-metric <metric>', 'requests that wait').argParser(metric),
     new Option('--total-running-requests-metric <metric>', 'requests that run').argParser(metric),
     new Option('--kv-cache-usage-percentage-metric <metric>', 'use of the KV cache').argParser(
