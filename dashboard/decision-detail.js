@@ -54,11 +54,28 @@ export function decisionDetail(page, nameOf) {
           .join(' · '),
       ],
       ...(page.remark ? [['Missing', page.remark]] : []),
+      ...(page.shadows ?? []).map((/** @type {any} */ shadow) => [
+        `Shadow ${shadow.profile}`,
+        shadowWords(shadow, nameOf),
+      ]),
     ]),
   ]
   if (page.explanation) parts.push(...why(page.explanation))
   for (const trace of page.profiles) parts.push(...profile(trace, page.profiles.length > 1, nameOf))
   return parts
+}
+
+/**
+ * What a shadow profile would have picked.
+ *
+ * @param {any} shadow
+ * @param {(address: string) => string | undefined} nameOf
+ */
+function shadowWords({ result, picked, error }, nameOf) {
+  if (result === 'failed') return `failed: ${error}`
+  if (result === 'skipped') return 'left out: its time was spent'
+  const [address] = picked
+  return result === 'same' ? 'would pick the same' : `would pick ${nameOf(address) ?? address}`
 }
 
 /**

@@ -61,7 +61,28 @@ export class Decisions {
 
 /** @param {readonly Decision[]} decisions */
 function newest(decisions) {
-  return decisions.length === 0 ? 'no request yet' : `the newest ${decisions.length}`
+  if (decisions.length === 0) return 'no request yet'
+  return [`the newest ${decisions.length}`, ...agreements(decisions)].join(', ')
+}
+
+/**
+ * How often each shadow profile would have picked the same endpoint, in words.
+ *
+ * @param {readonly Decision[]} decisions
+ * @returns {readonly string[]}
+ */
+function agreements(decisions) {
+  /** @type {Map<string, { same: number, all: number }>} */
+  const counts = new Map()
+  for (const { shadows = {} } of decisions) {
+    for (const [profile, { result }] of Object.entries(shadows)) {
+      const { same, all } = counts.get(profile) ?? { same: 0, all: 0 }
+      counts.set(profile, { same: same + Number(result === 'same'), all: all + 1 })
+    }
+  }
+  return [...counts].map(
+    ([profile, { same, all }]) => `shadow ${profile} agrees in ${same} of ${all}`,
+  )
 }
 
 /** @param {Decision} decision */

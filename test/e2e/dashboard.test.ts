@@ -287,6 +287,30 @@ describe('dashboard of the built picker with three engines', function () {
     assert.notEqual(await ground(), light)
   })
 
+  it('says how often a profile in the shadow agrees, and what it would have picked', async () => {
+    fleet.configure(
+      (text) =>
+        `${text}  - name: trial\n    shadow: true\n    plugins:\n      - { type: random-picker }\n`,
+    )
+    await eventually('the shadow is in force', async () => {
+      const { text } = await fleet.epp.json<{ text: string }>('/config')
+      return text.includes('shadow: true') || undefined
+    })
+    for (let i = 0; i < 4; i++) await fleet.ask(`shadowed-${i}`, [7, i])
+    const { page, faults } = await openFleetPage()
+    await eventually('the agreement is on the page', async () =>
+      /shadow trial agrees in [0-4] of 4/.test(await textOf(page, '#decisions-shown')),
+    )
+    await page.goto(`${fleet.url}/#decision/shadowed-3`)
+    await page.waitForSelector('#detail-body table')
+    assert.match(
+      await textOf(page, '#detail-body dl'),
+      /Shadow trial\s+would pick (the same|qwen-\d)/,
+    )
+    assert.deepEqual(faults, [])
+    fleet.configure((text) => text)
+  })
+
   it('says when the picker is not reached, and goes on when it is back', async () => {
     const { page } = await openFleetPage()
     const { metrics } = fleet.epp.ports
