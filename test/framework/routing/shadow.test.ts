@@ -8,7 +8,7 @@ const prompt = (text: string) => ({ model: 'm', prompt: text.repeat(400) })
 
 /** A pool of two endpoints; the first has the longer queue. */
 async function start(text: string): Promise<PoolSetup> {
-  const setup = await PoolSetup.start(text)
+  const setup = await PoolSetup.start(text, { flags: { bind: 'tcp://127.0.0.1:*' } })
   setup.pool.endpoints.replace('test', specs(1, 2))
   return setup
 }
@@ -149,7 +149,9 @@ describe('a shadow profile', () => {
 describe('a configuration with shadow profiles', () => {
   let setup: PoolSetup
   before(async () => {
-    setup = await PoolSetup.start(`schedulingProfiles:\n${acting}`)
+    setup = await PoolSetup.start(`schedulingProfiles:\n${acting}`, {
+      flags: { bind: 'tcp://127.0.0.1:*' },
+    })
   })
   after(() => setup.close())
 
