@@ -27,12 +27,16 @@ const estimated = (reason: string) => tokenized('estimate', reason)
 const chat = (messages: readonly unknown[], more: object = {}): string =>
   JSON.stringify({ model: 'm', cache_salt: CANARY.salt, messages, ...more })
 const said = (content: unknown) => ({ role: 'user', content })
-/** The renderer itself refuses what Jinja's sandbox does, such as a range of over 100,000; time and thread bound the rest. */
-const ofTemplate = (template: string, reason = 'own-template'): HostileRow => ({
+const ofTemplate = (
+  template: string,
+  counter: HostileRow['counter'] = estimated('own-template'),
+): HostileRow => ({
   body: chat([said(CANARY.text)], { chat_template: template }),
   path: CHAT,
-  counter: estimated(reason),
+  counter,
 })
+/** The renderer itself refuses what Jinja's sandbox does, such as a range of over 100,000; time and thread bound the rest, and it where the processor is busy. */
+const REFUSED_OR_SLOW = [estimated('bad-messages'), estimated('own-template')]
 const completion = (prompt: string): string =>
   JSON.stringify({ model: 'm', cache_salt: CANARY.salt, prompt })
 
@@ -50,26 +54,26 @@ function letters(length: number): string {
 const TEMPLATES: Readonly<Record<string, HostileRow>> = {
   'a template that loops a billion times': ofTemplate(
     '{% for i in range(10**9) %}x{% endfor %}',
-    'bad-messages',
+    REFUSED_OR_SLOW,
   ),
   'a template that loops a billion times and writes nothing': ofTemplate(
     '{% for i in range(1000000000) %}{% endfor %}',
-    'bad-messages',
+    REFUSED_OR_SLOW,
   ),
   'a template with loops in loops': ofTemplate(
     `${'{% for i in range(1000) %}'.repeat(6)}x${'{% endfor %}'.repeat(6)}`,
   ),
   'a template that doubles a text for ever': ofTemplate(
     "{% set ns = namespace(t='x') %}{% for i in range(64) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}",
-    'bad-messages',
+    REFUSED_OR_SLOW,
   ),
   'a template that writes 64 MB': ofTemplate(
     `{% for i in range(64000) %}${'x'.repeat(1000)}{% endfor %}`,
-    'bad-messages',
+    REFUSED_OR_SLOW,
   ),
   'a template whose macro calls itself': ofTemplate(
     '{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}',
-    'bad-messages',
+    REFUSED_OR_SLOW,
   ),
   'a template that is not closed': ofTemplate('{% for m in messages %}{{ m.content }}'),
   'a template nested 10,000 deep': ofTemplate(

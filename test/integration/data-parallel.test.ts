@@ -311,7 +311,7 @@ describe('ranks behind one port', function () {
       for (const { address, blocks } of two)
         assert.ok(blocks > 0, `${address} is the one that it was`)
       await eventually('the wrong size is named', async () =>
-        /dataParallelSize is not the engines' --data-parallel-size: 127\.0\.62\.1:\d+ has ranks 0, 1, 2 and not 2 ranks/.test(
+        /dataParallelSize is not the engines' --data-parallel-size: 127\.0\.62\.1:\d+ has ranks 0, 1, 2 and not 2 ranks, 127\.0\.62\.2:\d+ has/.test(
           await fleet.text('/readyz?verbose'),
         ),
       )
