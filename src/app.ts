@@ -32,11 +32,11 @@ import type { Gateway } from './gateway/gateway.ts'
 import { builtinPlugins } from './plugins/index.ts'
 import { RecordFile, type RecordFileServices } from './replay/record-file.ts'
 import { Recording } from './replay/recorder.ts'
-import { AnswerTimes } from './telemetry/answer-times.ts'
 import { createLogger, type LogFormat } from './telemetry/logger.ts'
 import { PrometheusMetrics } from './telemetry/metrics.ts'
 import { createNotices } from './telemetry/notices.ts'
 import { RoutingHistory } from './telemetry/routing-history.ts'
+import { turnWriter } from './telemetry/turn-writer.ts'
 import { version } from './version.ts'
 
 /** The profile that is used when none is given. */
@@ -118,6 +118,7 @@ export interface Ports {
   readonly proxy: number | undefined
 }
 
+const writeOut = turnWriter((text) => process.stdout.write(text))
 const clock: Clock = { nowMs: () => performance.now(), epochMs: () => Date.now() }
 
 /** The running picker: the composition root, which alone knows every folder. */
@@ -168,7 +169,7 @@ async function startParts(
   const logger = createLogger({
     format: options.logFormat,
     level: options.logLevel,
-    write: options.write ?? ((line) => process.stdout.write(line)),
+    write: options.write ?? writeOut,
     epochMs: clock.epochMs,
   })
   const limits = options.limits ?? DEFAULT_LIMITS
@@ -200,11 +201,7 @@ async function startParts(
   const decisions = new DecisionLog(DECISIONS_KEPT)
   const requestLog = new RequestLog(logger, options.requestLog)
   const history = new RoutingHistory(clock)
-  const answerTimes = new AnswerTimes()
-  const observers = [
-    { name: 'routing-history', plugin: history },
-    { name: 'answer-times', plugin: answerTimes },
-  ]
+  const observers = [{ name: 'routing-history', plugin: history }]
   const pools = new Pools(
     {
       ...services,
@@ -276,7 +273,6 @@ async function startParts(
       explanation: (decision) => explainDecision(pools.list(), decision),
       explain: (asked, signal) => explainRequest(pools.list(), asked, signal),
       maxBodyBytes: bodyLimits.maxBodyBytes,
-      answerTime: (decision) => answerTimes.of(decision),
       history,
     },
     {

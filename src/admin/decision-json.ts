@@ -1,18 +1,11 @@
 import type { Decision, DecisionMatch, ProfileTrace } from '../framework/routing/decision.ts'
-import type { AdminSources } from './sources.ts'
 
 /** A decision as the admin page shows it: scores by endpoint instead of by position, NaN as null. */
-export function decisionJson(
-  decision: Decision,
-  answerTime: AdminSources['answerTime'],
-): Readonly<Record<string, unknown>> {
+export function decisionJson(decision: Decision): Readonly<Record<string, unknown>> {
   const { atMs, profiles, match, primary, shadows, ...rest } = decision
-  const { firstByteMs, durationMs } = answerTime(decision) ?? {}
   return {
     ...rest,
     primary,
-    firstByteMs,
-    durationMs,
     at: new Date(atMs).toISOString(),
     profiles: profiles.map((trace) =>
       profileJson(trace, trace.profile === primary ? match : undefined),

@@ -1,6 +1,5 @@
 import type { Decision, ProfileTrace } from '../framework/routing/decision.ts'
 import type { ShadowTrace } from '../framework/routing/shadow.ts'
-import type { AdminSources } from './sources.ts'
 
 /** What one endpoint got from each scorer. */
 export interface Standing {
@@ -47,10 +46,7 @@ export interface DecisionSummary {
   readonly firstByteMs: number | undefined
 }
 
-export function decisionSummary(
-  decision: Decision,
-  answerTime: AdminSources['answerTime'],
-): DecisionSummary {
+export function decisionSummary(decision: Decision): DecisionSummary {
   const trace = decision.profiles.find(({ profile }) => profile === decision.primary)
   const endpoint = decision.endpoints[0] ?? ''
   const first = trace?.endpoints.indexOf(endpoint) ?? -1
@@ -72,7 +68,7 @@ export function decisionSummary(
     ...(decision.shadows && { shadows: Object.fromEntries(decision.shadows.map(shadowSummary)) }),
     status: decision.status,
     ended: decision.ended,
-    firstByteMs: answerTime(decision)?.firstByteMs,
+    firstByteMs: decision.firstByteMs,
   }
 }
 

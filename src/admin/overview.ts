@@ -53,9 +53,7 @@ export function overview(sources: AdminSources, afterSecond: number): Overview {
       needsRestart: page.needsRestart,
       warnings: page.warnings.length,
     })),
-    decisions: decisions
-      .list(DECISIONS)
-      .map((decision) => decisionSummary(decision, (each) => sources.answerTime(each))),
+    decisions: decisions.list(DECISIONS).map(decisionSummary),
     total: history.total,
     keptSeconds: history.keptSeconds,
     seconds: history.since(afterSecond),

@@ -11,8 +11,6 @@ const MAX_LIMIT = 1000
 /** The pages that there are. */
 export function routesOf(sources: AdminSources): readonly Route[] {
   const { decisions } = sources
-  const page = (decision: Parameters<typeof decisionJson>[0]) =>
-    decisionJson(decision, (each) => sources.answerTime(each))
   const routes: readonly Route[] = [
     {
       ...{ method: 'GET', path: '/metrics', access: 'all', shown: '/metrics' },
@@ -53,7 +51,7 @@ export function routesOf(sources: AdminSources): readonly Route[] {
       ...{ method: 'GET', path: '/decisions', access: 'reader', shown: '/decisions' },
       answer: ({ url }) => {
         const limit = Math.min(wholeNumber(url, 'limit', DEFAULT_LIMIT), MAX_LIMIT)
-        return json(200, decisions.list(limit).map(page))
+        return json(200, decisions.list(limit).map(decisionJson))
       },
     },
     {
@@ -62,7 +60,10 @@ export function routesOf(sources: AdminSources): readonly Route[] {
       answer: ({ rest }) => {
         const decision = decisions.find(rest)
         if (decision)
-          return json(200, { ...page(decision), explanation: sources.explanation(decision) })
+          return json(200, {
+            ...decisionJson(decision),
+            explanation: sources.explanation(decision),
+          })
         return json(404, { error: `no decision for request "${rest}" among the last ones kept` })
       },
     },

@@ -115,10 +115,6 @@ export interface AdminSources {
   explain(asked: AskedRequest, signal: AbortSignal): Promise<unknown>
   /** Bytes that the body of such a request may have. */
   readonly maxBodyBytes: number
-  /** How long an answer took, in milliseconds from the pick; undefined while that is not known. */
-  answerTime(
-    decision: Decision,
-  ): { readonly firstByteMs: number | undefined; readonly durationMs: number } | undefined
   readonly history: {
     readonly keptSeconds: number
     readonly total: RoutingSums

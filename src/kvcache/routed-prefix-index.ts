@@ -69,9 +69,12 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
     const { index } = this.#owners
     const count = endpoints.length
     const blocks = new Int32Array(count)
-    const blockTokens = Int32Array.from(endpoints, (endpoint) => this.#blockTokensOf(endpoint))
+    const blockTokens = new Int32Array(count)
+    for (let e = 0; e < count; e++) blockTokens[e] = this.#blockTokensOf(endpoints[e]!)
     const usable = new Int32Array(count)
-    for (const size of new Set(blockTokens)) {
+    for (let first = 0; first < count; first++) {
+      const size = blockTokens[first]!
+      if (blockTokens.indexOf(size) < first) continue
       const keys = this.#keysOf(request, tokens, size)
       let at = 0
       for (let p = 0; p < keys.counts.length; p++) {
@@ -86,7 +89,7 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
         }
       }
     }
-    return { blocks, weighted: Float64Array.from(blocks), blockTokens, usableBlocks: usable }
+    return { blocks, weighted: new Float64Array(blocks), blockTokens, usableBlocks: usable }
   }
 
   record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {

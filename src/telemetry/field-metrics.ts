@@ -65,6 +65,15 @@ const gie = (prefix: string, labels: Family['labels']): Family => ({
   cachedTokens: `${prefix}_prompt_cached_tokens`,
 })
 
+const fairnessOf = (request: InferenceRequest | undefined) =>
+  request?.headers.get('x-llm-d-inference-fairness-id') ??
+  request?.headers.get('x-gateway-inference-fairness-id') ??
+  'default-flow'
+
+/** Equal for requests with equal labels in GIE's families. */
+const kindOf = (request: InferenceRequest) =>
+  `${request.model}\0${request.targetModel}\0${request.priority}`
+
 const priority = (request: InferenceRequest | undefined) => String(request?.priority ?? 0)
 
 const GIE_FAMILIES: readonly Family[] = [
@@ -89,10 +98,7 @@ const GIE_FAMILIES: readonly Family[] = [
 const LLM_D_FAMILY: Family = {
   labels: (request) => ({
     ...models(request),
-    fairness_id:
-      request?.headers.get('x-llm-d-inference-fairness-id') ??
-      request?.headers.get('x-gateway-inference-fairness-id') ??
-      'default-flow',
+    fairness_id: fairnessOf(request),
     priority: priority(request),
   }),
   requests: 'llm_d_epp_request_total',
@@ -216,10 +222,11 @@ export class FieldMetrics implements Observer {
   }
 
   #series(request: InferenceRequest): RequestSeries {
-    const labels = this.#families.map((family) => family.labels(request))
-    const key = labels.map((each) => Object.values(each).join('\0')).join('\0')
+    const isFair = this.#families.includes(LLM_D_FAMILY)
+    const key = isFair ? `${kindOf(request)}\0${fairnessOf(request)}` : kindOf(request)
     const known = this.#kinds.get(key)
     if (known) return known
+    const labels = this.#families.map((family) => family.labels(request))
     const series = new RequestSeries(this.#metrics, this.#families, labels)
     if (this.#kinds.size < MAX_KINDS) this.#kinds.set(key, series)
     return series

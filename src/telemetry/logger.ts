@@ -23,8 +23,11 @@ export function createLogger(options: LogOptions): Logger {
   const named = (name: string): Logger => {
     const existing = loggers.get(name)
     if (existing) return existing
-    const log = (level: Level) => (message: string, fields?: LogFields) => {
-      if (LEVELS.indexOf(level) < threshold) return
+    const log = (level: Level) => {
+      if (LEVELS.indexOf(level) < threshold) return () => {}
+      return (message: string, fields?: LogFields) => write(level, message, fields)
+    }
+    const write = (level: Level, message: string, fields?: LogFields) => {
       const time = new Date(options.epochMs()).toISOString()
       options.write(
         options.format === 'json'
@@ -52,21 +55,32 @@ export function createLogger(options: LogOptions): Logger {
 }
 
 function text(time: string, level: Level, name: string, message: string, fields?: LogFields) {
-  const shown = fields && Object.keys(fields).length > 0 ? `\t${stringify(fields, textValue)}` : ''
-  return `${time}\t${level.toUpperCase()}\t${name}\t${oneLine(message)}${shown}\n`
+  const shown = fields === undefined ? '' : members(fields, ': ', ', ', textValue)
+  const head = `${time}\t${level.toUpperCase()}\t${name}\t${oneLine(message)}`
+  return shown === '' ? `${head}\n` : `${head}\t{${visible(shown)}}\n`
 }
 
 function json(time: string, level: Level, name: string, message: string, fields?: LogFields) {
-  return `${stringify({ time, level, logger: name, msg: message, ...fields })}\n`
+  const line = { time, level, logger: name, msg: message, ...fields }
+  return `{${visible(members(line, ':', ',', plain))}}\n`
 }
 
-/** JSON with a space after `:` and `,` between members, as the documents' lines have it, where `replacer` is given. */
-function stringify(value: LogFields, replacer?: (key: string, value: unknown) => unknown): string {
-  if (!replacer) return visible(JSON.stringify(value, plain))
-  const members = Object.entries(value)
-    .filter(([, member]) => member !== undefined)
-    .map(([key, member]) => `${JSON.stringify(key)}: ${JSON.stringify(member, replacer)}`)
-  return visible(`{${members.join(', ')}}`)
+/** The members of a JSON object. A replacer is called for each value in a value, so that plain ones go without. */
+function members(
+  values: LogFields,
+  colon: string,
+  comma: string,
+  replacer: (key: string, value: unknown) => unknown,
+): string {
+  let text = ''
+  for (const key in values) {
+    const value = values[key]
+    const isPlain = typeof value === 'string' || typeof value === 'number'
+    const json = isPlain ? JSON.stringify(value) : JSON.stringify(value, replacer)
+    if (json === undefined) continue
+    text += `${text === '' ? '' : comma}${JSON.stringify(key)}${colon}${json}`
+  }
+  return text
 }
 
 function textValue(key: string, value: unknown): unknown {
@@ -87,8 +101,11 @@ function oneLine(message: string): string {
   return visible(message.replaceAll('\n', '\\n'))
 }
 
+const UNSEEN = /[\p{Cc}\u2028\u2029]/u
+
 /** JSON leaves some control characters and line ends as they are. */
 function visible(text: string): string {
+  if (!UNSEEN.test(text)) return text
   return text.replaceAll(
     /[\p{Cc}\u2028\u2029]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

@@ -15,7 +15,7 @@ describe('POST /explain', () => {
     const sources: AdminSources = {
       ...{ version: '1', epochMs: () => 0, metricsContentType: '', metricsText: UNUSED },
       ...{ ready: UNUSED, notices: UNUSED, endpoints: UNUSED, configurations: UNUSED },
-      ...{ decisions: new DecisionLog(1), answerTime: UNUSED, explanation: UNUSED },
+      ...{ decisions: new DecisionLog(1), explanation: UNUSED },
       history: { keptSeconds: 0, since: UNUSED, total: {} as AdminSources['history']['total'] },
       explain: (asked, signal) => explain(asked, signal),
       maxBodyBytes: 1000,

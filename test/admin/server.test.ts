@@ -49,6 +49,8 @@ const decision = (requestId: string): Decision => ({
   status: 200,
   usage: undefined,
   ended: 'completed',
+  firstByteMs: 12,
+  durationMs: 34,
 })
 
 describe('AdminServer', () => {
@@ -75,7 +77,6 @@ describe('AdminServer', () => {
     explanation: (decision) => explanationOf(decision, { nameOf: (hostPort) => hostPort }),
     explain: () => Promise.reject(new Error('nobody asks')),
     maxBodyBytes: 1000,
-    answerTime: () => ({ firstByteMs: 12, durationMs: 34 }),
     history,
   }
   const start = async (options: Partial<AdminOptions> = {}) => {

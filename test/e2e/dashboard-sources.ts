@@ -72,7 +72,7 @@ export function manyEndpoints(count: number, epochMs: () => number = Date.now): 
       ...{ promptTokens: { count: prompt, exact: true }, predictedCachedTokens: prompt >> 1 },
       indexCoverage: { tracked: count, endpoints: count, source: 'tracked' },
       ...{ match: undefined, remark: undefined, phasesUs: { parse: 40, schedule: 90 } },
-      ...{ status: 200, ended: 'completed' },
+      ...{ status: 200, ended: 'completed', firstByteMs: 120, durationMs: 900 },
       usage: { promptTokens: prompt, completionTokens: 20, cachedTokens: prompt >> 1 },
     } satisfies Decision)
   }
@@ -112,7 +112,6 @@ export function manyEndpoints(count: number, epochMs: () => number = Date.now): 
       },
     ],
     decisions,
-    answerTime: () => ({ firstByteMs: 120, durationMs: 900 }),
     history,
   }
 }

@@ -338,9 +338,11 @@ describe(`${WRITES} changed configurations under ${REQUESTS_PER_SECOND} requests
     await chunks.next()
     await turns(WARM_WRITES + 2 * GENERATIONS_BEHIND_STREAM)
     assert.equal((await chunks.next()).done, false, 'the stream goes on')
-    await eventually('all but the newest and that of the stream are disposed of', () => {
-      return counts().made - counts().disposed === 2
-    })
+    await eventually(
+      'all but the newest and that of the stream are disposed of',
+      () => counts().made - counts().disposed === 2,
+      60_000,
+    )
     sent.destroy()
     await turns(WRITES)
 

@@ -3,10 +3,8 @@ import { PROMPT_TOKENS } from '../../src/framework/attributes.ts'
 import type { Endpoint } from '../../src/framework/endpoint.ts'
 import type { Outcome } from '../../src/framework/plugin.ts'
 import type { InferenceRequest } from '../../src/framework/request.ts'
-import type { Decision } from '../../src/framework/routing/decision.ts'
 import { PREFIX_FINDING, type PrefixFinding } from '../../src/framework/services.ts'
 import { endpoint, request } from '../../src/framework/testing.ts'
-import { AnswerTimes } from '../../src/telemetry/answer-times.ts'
 import { EndpointUsage } from '../../src/telemetry/endpoint-usage.ts'
 import { RoutingHistory } from '../../src/telemetry/routing-history.ts'
 
@@ -142,20 +140,5 @@ describe('EndpointUsage', () => {
     assert.deepEqual(usage.of(one), { answers: 0, promptTokens: 0, cachedTokens: 0 })
     usage.ended(request(), one, outcome(100, 60))
     assert.equal(usage.of(one).answers, 0)
-  })
-})
-
-describe('AnswerTimes', () => {
-  it('knows how long the answer to a decision took, once it has ended and was seen', () => {
-    const times = new AnswerTimes()
-    const [seen, unseen] = [{}, {}] as Decision[]
-    const [asked, other] = [request(), request()]
-    times.picked(asked, endpoint(), seen!)
-    times.picked(other, endpoint(), unseen!)
-    assert.equal(times.of(seen!), undefined)
-    times.ended(asked, endpoint(), outcome(1, 1))
-    times.ended(other, endpoint(), { ...outcome(1, 1), reason: 'not-watched' })
-    assert.deepEqual(times.of(seen!), { firstByteMs: 5, durationMs: 9 })
-    assert.equal(times.of(unseen!), undefined)
   })
 })

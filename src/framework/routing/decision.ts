@@ -106,6 +106,10 @@ export interface Decision {
   status: number | undefined
   usage: Usage | undefined
   ended: EndReason | undefined
+  /** From the pick to the first byte of the answer's body, in milliseconds; undefined when none was seen. */
+  firstByteMs: number | undefined
+  /** From the pick to the end of the answer; undefined while it is under way, and where answers are not seen. */
+  durationMs: number | undefined
 }
 
 /** The last decisions, the newest first to be found. */

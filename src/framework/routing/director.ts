@@ -295,9 +295,9 @@ export class Director implements Router, Disposable {
       clock,
       destination: destinations.map(networkAddress).join(','),
       watchResponse,
-      ...(this.#setsDecision(generation) && { decisionHeader: decisionText(decision) }),
+      decisionHeader: this.#setsDecision(generation) ? decisionText(decision) : undefined,
       body,
-      ...headerChanges(id, incoming, target, generation.requests),
+      changes: headerChanges(id, incoming, target, generation.requests),
       onEnd: (ended) => {
         this.#exchanges.get(target.id)?.delete(ended)
         if (decision.ended === 'completed') inFlight.answered(decision.usage?.completionTokens ?? 0)
@@ -318,17 +318,24 @@ export class Director implements Router, Disposable {
   ): Decided {
     const { clock, random, endpoints, recorder } = this.#services
     const nowMs = clock.nowMs()
-    const made = {
-      ...{ request, candidates, nowMs, atMs: clock.epochMs(), seed: random.nextPick() },
-      ...{ endpoints: endpoints.list(), generation: generation.id },
-    }
+    const atMs = clock.epochMs()
+    const seed = random.nextPick()
     let outcome: Decided['outcome']
     try {
       outcome = runProfiles(generation, request, candidates, nowMs)
     } catch (error) {
       outcome = { error }
     }
-    const decided = { ...made, outcome }
+    const decided: Decided = {
+      request,
+      candidates,
+      nowMs,
+      atMs,
+      seed,
+      endpoints: endpoints.list(),
+      generation: generation.id,
+      outcome,
+    }
     recorder?.decided(decided)
     return decided
   }

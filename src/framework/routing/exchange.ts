@@ -5,6 +5,7 @@ import type { Clock, Routed, UsageScanner } from '../services.ts'
 import type { Decision } from './decision.ts'
 import { DECISION_HEADER } from './decision-header.ts'
 import type { Reservation } from './in-flight.ts'
+import type { HeaderChanges } from './outgoing.ts'
 import type { Configured } from './profile.ts'
 import { responseHeadersOf } from './response-headers.ts'
 
@@ -20,11 +21,10 @@ export interface ExchangeState {
   readonly clock: Clock
   readonly destination: string
   readonly watchResponse: boolean
-  /** What the response is to say of the decision; absent for nothing. */
-  readonly decisionHeader?: string
+  /** What the response is to say of the decision; undefined for nothing. */
+  readonly decisionHeader: string | undefined
   readonly body: readonly Uint8Array[]
-  readonly setHeaders: ReadonlyMap<string, string>
-  readonly removeHeaders: readonly string[]
+  readonly changes: HeaderChanges
   onEnd(exchange: Exchange): void
 }
 
@@ -50,10 +50,10 @@ export class Exchange implements Routed {
     return this.#state.destination
   }
   get setHeaders() {
-    return this.#state.setHeaders
+    return this.#state.changes.setHeaders
   }
   get removeHeaders() {
-    return this.#state.removeHeaders
+    return this.#state.changes.removeHeaders
   }
   get body() {
     return this.#state.body
@@ -107,6 +107,10 @@ export class Exchange implements Routed {
     }
     decision.ended = reason
     decision.usage = outcome.usage
+    if (reason !== 'not-watched') {
+      decision.firstByteMs = outcome.firstByteMs
+      decision.durationMs = outcome.durationMs
+    }
     for (const { plugin, probe } of observers) {
       probe.notify(() => plugin.ended?.(request, target, outcome))
     }

@@ -96,6 +96,10 @@ export class Profile {
     }
 
     const scored: Scored[] = endpoints.map((endpoint, i) => ({ endpoint, score: totals[i]! }))
+    const metricsAgeMs = new Float64Array(endpoints.length)
+    endpoints.forEach(({ metrics }, i) => {
+      metricsAgeMs[i] = metrics ? nowMs - metrics.scrapedAtMs : Number.NaN
+    })
     const { name, plugin, probe } = this.#picker
     const picked = probe.call(() => {
       const found = plugin.pick(request, scored)
@@ -120,9 +124,7 @@ export class Profile {
         totals,
         ties: totals.reduce((count, total) => count + Number(isTied(total, best)), 0),
         picked: picked.map((endpoint) => endpoint.hostPort),
-        metricsAgeMs: Float64Array.from(endpoints, ({ metrics }) =>
-          metrics ? nowMs - metrics.scrapedAtMs : Number.NaN,
-        ),
+        metricsAgeMs,
       },
     }
   }
@@ -167,7 +169,7 @@ function score(
   const said = probe.attempt(onError, () => {
     const scores = probe.clamp(plugin.score(request, endpoints), endpoints.length)
     const terms = plugin.terms?.()
-    return { name, weight, scores, ...(terms && { terms }) }
+    return terms ? { name, weight, scores, terms } : { name, weight, scores }
   })
   if (!(said instanceof SchedulerError)) return said
   if (onError !== 'neutral') return undefined

@@ -32,11 +32,14 @@ export class LoggedEndpoint {
 /** Writes the lines about single requests, under the names and fields that operators grep. */
 export class RequestLog {
   readonly #logger: Logger
+  /** For what is said of the request as a whole. */
+  readonly #director: Logger
   readonly #every: number
   #count = 0
 
   constructor(logger: Logger, mode: RequestLogMode) {
     this.#logger = logger
+    this.#director = logger.named('director')
     this.#every = mode === 'on' ? 1 : mode === 'off' ? 0 : mode.sampled
   }
 
@@ -63,7 +66,7 @@ export class RequestLog {
     for (const report of reports) {
       this.#logger.named(report.name).info(report.message, { ...fields, ...report.fields })
     }
-    this.#logger.named('director').info('Request handled', {
+    this.#director.info('Request handled', {
       ...fields,
       targetModel: decision.targetModel,
       endpoint: new LoggedEndpoint(target),
@@ -75,8 +78,8 @@ export class RequestLog {
     const message = error instanceof Error ? error.message : String(error)
     const fields = { 'x-request-id': requestId, code, error: message }
     if (code === 'PLUGIN_FAILED' || code === 'PLUGIN_CONTRACT') {
-      this.#logger.named('director').error('Request failed', fields)
-    } else this.#logger.named('director').debug('Request refused', fields)
+      this.#director.error('Request failed', fields)
+    } else this.#director.debug('Request refused', fields)
   }
 
   producerFailed(requestId: string, error: SchedulerError): void {
@@ -89,7 +92,7 @@ export class RequestLog {
   }
 
   ended(request: InferenceRequest, decision: Decision, target: Endpoint): void {
-    this.#logger.named('director').debug('Request ended', {
+    this.#director.debug('Request ended', {
       'x-request-id': request.id,
       reason: decision.ended,
       status: decision.status,

@@ -46,7 +46,7 @@ describe('Director, with a scorer that fails', () => {
       onError: { broken: 'neutral' },
     })
     await route({ 'x-request-id': 'r' })
-    const page = decisionJson(decisions.find('r')!, () => undefined) as {
+    const page = decisionJson(decisions.find('r')!) as {
       readonly profiles: readonly [{ readonly scorers: unknown }]
     }
     assert.deepEqual(page.profiles[0].scorers, [

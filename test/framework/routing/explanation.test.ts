@@ -38,7 +38,8 @@ function decision(profile: ProfileTrace, more: Partial<Decision> = {}): Decision
     ...{ profiles: [profile], primary: 'default', endpoints: profile.picked },
     ...{ promptTokens: undefined, predictedCachedTokens: undefined, indexCoverage: undefined },
     ...{ match: undefined, remark: undefined, phasesUs: {} },
-    ...{ status: undefined, usage: undefined, ended: undefined, ...more },
+    ...{ status: undefined, usage: undefined, ended: undefined },
+    ...{ firstByteMs: undefined, durationMs: undefined, ...more },
   }
 }
 
