@@ -4,7 +4,8 @@
 //   npm run bench -- request [--config config/scheduler-profiles.yaml] [--endpoints 8] [--rounds 7] [--profile DIR]
 //
 // Chats of 0.5, 24 and 400 KB, the first half of which all requests share; no tokenizer, no KV events. The figures are
-// medians over rounds that alternate between the cases. `--profile` writes a CPU profile of all rounds into a folder.
+// medians over rounds that alternate between the cases, of the CPU of all threads. `--profile` writes a CPU profile of all
+// rounds into a folder.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Session } from 'node:inspector/promises'
 import { parseArgs } from 'node:util'
@@ -21,6 +22,7 @@ import { createLogger } from '../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
 import { createNotices } from '../../src/telemetry/notices.ts'
 import { RoutingHistory } from '../../src/telemetry/routing-history.ts'
+import { report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -179,11 +181,9 @@ for (let i = -1; i < Number(options.rounds); i++) {
     }
   }
 }
-for (const [key, values] of figures) {
-  const sorted = [...values].sort((a, b) => a - b)
-  console.log(
-    `${key.padEnd(32)} ${median(values).toFixed(0).padStart(7)} us  [${sorted[0]!.toFixed(0)}..${sorted.at(-1)!.toFixed(0)}]`,
-  )
-}
+report(
+  'request',
+  Array.from(figures, ([name, values]) => ({ name, unit: 'us', value: median(values) })),
+)
 console.log(`${written} characters logged`)
 process.exit()

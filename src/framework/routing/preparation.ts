@@ -44,7 +44,8 @@ export class Preparation {
 
   /** @throws {SchedulerError} BAD_REQUEST, MODEL_MISSING */
   read(id: string, incoming: IncomingRequest, saltHeader: string | undefined): ReadRequest {
-    return readRequest(id, incoming, { ...this.#services, rules: this.rules, saltHeader })
+    const { openAi, random } = this.#services
+    return readRequest(id, incoming, { openAi, random, rules: this.rules, saltHeader })
   }
 
   /**

@@ -61,7 +61,8 @@ export function readRequest(
   const { headers, body } = incoming
   const path = requestPath(headers)
   const bodyBytes = body.reduce((sum, piece) => sum + piece.byteLength, 0)
-  const { isCut, ...parsed } = bodyBytes === 0 ? NO_BODY : parse(incoming, path, openAi)
+  const parsed = bodyBytes === 0 ? NO_BODY : parse(incoming, path, openAi)
+  const { isCut } = parsed
   const rewrite = firstHeader(headers, MODEL_REWRITE_HEADERS)
   checkModel('"model"', parsed.model)
   if (rewrite) checkModel(`the header ${rewrite.name}`, rewrite.value)
@@ -79,7 +80,10 @@ export function readRequest(
     id,
     path,
     headers,
-    ...parsed,
+    model: parsed.model,
+    prompt: parsed.prompt,
+    stream: parsed.stream,
+    maxOutputTokens: parsed.maxOutputTokens,
     cacheSalt: headerSalt(incoming, saltHeader) ?? parsed.cacheSalt,
     targetModel,
     criticality: rule?.criticality ?? criticalityOf(priority ?? 0),
