@@ -61,17 +61,19 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const policy = (name: string, file: string, events = true): Policy => ({ name, file, events })
 const fixture = (name: string) => policy(name, `test/fixtures/policies/${name}.yaml`)
 
-const DEFAULT = policy('default', 'config/profiles/default.yaml')
+/** The shipped default. */
 const COST = policy('cost', 'config/profiles/cost.yaml')
 const COST_ESTIMATED = policy('cost-estimated', 'config/profiles/cost.yaml', false)
 const PRECISE = policy('322-precise', 'config/profiles/llm-d.yaml')
 const ESTIMATED = fixture('322-estimated')
+const WEIGHTS = policy('weights', 'config/profiles/weights.yaml')
 const RANDOM = fixture('random')
+const LOAD_ONLY = fixture('load-only')
 const ALL: readonly Policy[] = [
-  ...[RANDOM, fixture('least-in-flight'), PRECISE, ESTIMATED, fixture('322-in-flight')],
-  ...[fixture('sticky-token-load'), DEFAULT, COST, COST_ESTIMATED],
+  ...[RANDOM, LOAD_ONLY, fixture('least-in-flight'), PRECISE, ESTIMATED, fixture('322-in-flight')],
+  ...[fixture('sticky-token-load'), WEIGHTS, COST, COST_ESTIMATED],
 ]
-const SEVEN = [...WORKLOADS.keys()].filter((name) => name !== 'q1')
+const EVERY_LOAD = [...WORKLOADS.keys()].filter((name) => name !== 'q1')
 const RESTART_MS = 30_000
 
 function cells(part: string): readonly Cell[] {
@@ -86,15 +88,12 @@ function cells(part: string): readonly Cell[] {
     case 'headline':
       return under(wanted ?? ['b2b', 'cold'], [
         ...[PRECISE, ESTIMATED, fixture('111-precise'), fixture('111-estimated')],
-        ...[RANDOM, fixture('load-only'), DEFAULT, COST],
+        ...[RANDOM, LOAD_ONLY, WEIGHTS, COST],
       ])
     case 'published':
-      return under(
-        ['q1'],
-        [PRECISE, fixture('111-estimated'), ESTIMATED, RANDOM, fixture('load-only'), COST],
-      )
+      return under(['q1'], [PRECISE, fixture('111-estimated'), ESTIMATED, RANDOM, LOAD_ONLY, COST])
     case 'policies':
-      return under(wanted ?? SEVEN, ALL)
+      return under(wanted ?? EVERY_LOAD, ALL)
     case 'pickers':
       return [
         { setting: 'two pickers', options: { pickers: 2 } },
@@ -102,7 +101,7 @@ function cells(part: string): readonly Cell[] {
         { setting: 'restart each 30 s', options: { pickerRestartMs: RESTART_MS, replay: false } },
       ].flatMap((more) =>
         (wanted ?? ['b2b', 'b2b-short']).flatMap((workload) =>
-          [PRECISE, ESTIMATED, DEFAULT, COST, COST_ESTIMATED].map(
+          [PRECISE, ESTIMATED, WEIGHTS, COST, COST_ESTIMATED].map(
             (each): Cell => ({
               policy: each,
               workload,

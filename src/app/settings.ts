@@ -103,11 +103,10 @@ export function eventPorts(flags: EventPorts, config: CheckedConfig): EventPorts
   }
 }
 
-/** Time between two `metrics beat` lines; undefined where nothing describes the index, or it turns them off. */
+/** Time between two `metrics beat` lines; undefined where nothing uses an index of events, or what describes it turns them off. */
 export function beatMs(config: CheckedConfig): number | undefined {
-  const precise = trackedParams(config)
-  const index = precise?.indexerConfig?.kvBlockIndexConfig
-  if (!precise || index?.enableMetrics === false) return undefined
+  const index = trackedParams(config)?.indexerConfig?.kvBlockIndexConfig
+  if (!asksForEvents(config) || index?.enableMetrics === false) return undefined
   const interval = index?.metricsLoggingInterval
   return Math.max(MIN_BEAT_MS, interval === undefined ? DEFAULT_BEAT_MS : durationMs(interval))
 }

@@ -86,9 +86,10 @@ describe('what describes the index of what engines hold', () => {
     })
   }
 
-  it('is nothing where neither is there', () => {
+  it('has its defaults where neither is there, and no beat where nothing uses events', () => {
     assert.equal(indexBytes(config()), 2 ** 30)
-    assert.equal(beatMs(config('type: cost-scorer')), undefined)
+    assert.equal(beatMs(config('type: cost-scorer')), 60_000)
+    assert.equal(beatMs(config('type: lora-affinity-scorer')), undefined)
   })
 })
 

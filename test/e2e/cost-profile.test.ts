@@ -22,7 +22,7 @@ interface DecisionPage {
   }[]
 }
 
-describe('config/profiles/cost.yaml, through Envoy', function () {
+describe('the shipped profile, through Envoy', function () {
   this.timeout(60_000)
   const engines: Process[] = []
   let epp: Epp
@@ -31,8 +31,7 @@ describe('config/profiles/cost.yaml, through Envoy', function () {
   before(async function () {
     if (!envoyAvailable()) return this.skip()
     epp = await Epp.start([
-      ...['--config-file', 'config/profiles/cost.yaml', '--kv-events-bind', EVENTS],
-      ...['--tokenizers-dir', tokenizersDir()],
+      ...['--kv-events-bind', EVENTS, '--tokenizers-dir', tokenizersDir()],
       ...ADDRESSES.flatMap((address) => ['--endpoint', `${address}:8000`]),
     ])
     for (const address of ADDRESSES) {

@@ -79,12 +79,20 @@ describe('cost terms', () => {
   }
 
   it('kv: missing memory, at the rate at which what is used is released', () => {
-    assertTerm('kv', inputs({ kvPending: [1500, 0] }), [(2 * 2.4 * 200) / 8000, 0])
+    // 200 are what the 4 in flight have yet to write.
+    const missing = 8000 + 1500 + 200 + 700 - 10_000
+    assertTerm('kv', inputs({ kvPending: [1500, 0] }), [(2 * 2.4 * missing) / 8000, 0])
+  })
+
+  it('kv and rent: memory that those in flight will write is held', () => {
+    const given = inputs({ requests: [4, 84], context: [10_000, 0] })
+    assertTerm('kv', given, [0, (2 * 100 * (0.01 + 0.084) * 300) / 5000])
+    assertTerm('rent', given, [8 * 0.5 ** 4 * 2.4 * 0.7, 8 * 0.5 ** 4 * 9.4 * 1.1])
   })
 
   it('kv: a quarter of the memory at least is released in the life of a request', () => {
     const given = inputs({ kvUsed: [1000, 5000], kvPending: [9500, 0] })
-    assertTerm('kv', given, [(2 * 2.4 * 1200) / 2500, 0])
+    assertTerm('kv', given, [(2 * 2.4 * 1400) / 2500, 0])
   })
 
   it('rent: stops rising when a tenth is left', () => {

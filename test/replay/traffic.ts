@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { replay } from '../../src/app/replay.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { ModuleLoader } from '../../src/config/module-loader.ts'
@@ -66,7 +67,11 @@ export class RecordedTraffic {
   /** Sends requests one after the other; answers come when it pleases the seed. */
   async send(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
-      if (this.#sent % SCRAPE_EVERY === 0) this.#scrape()
+      if (this.#sent % SCRAPE_EVERY === 0) {
+        this.#scrape()
+        // The file is written in the event loop's turns, which sockets would make.
+        await setImmediate()
+      }
       if (this.#sent % 1500 === 1499) this.#become(5 + this.#below(5))
       this.#sent++
       await this.#route()

@@ -7,7 +7,7 @@ import type { TrafficPolicy } from './pool-host.ts'
 
 type PluginEntry = Readonly<Record<string, unknown>>
 
-/** The scorers and the picker that every policy gets: those of config/scheduler-profiles.yaml, with its weights. */
+/** The scorers and the picker that every policy gets: those of config/profiles/weights.yaml. */
 const LOAD_PLUGINS: readonly PluginEntry[] = [
   { type: 'queue-scorer', weight: 2 },
   { type: 'kv-cache-utilization-scorer', weight: 2 },

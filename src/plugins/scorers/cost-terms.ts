@@ -88,7 +88,9 @@ export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
     if (capacity <= 0) continue
     /** Seconds that a request keeps its memory. */
     const life = answerTokens * (params.stepSeconds + perSequence * requests + perToken * context)
-    const held = inputs.kvUsed[e]! + inputs.kvPending[e]!
+    // Half their answers is what those in flight have yet to write, on average.
+    const growing = (requests * answerTokens) / 2
+    const held = inputs.kvUsed[e]! + inputs.kvPending[e]! + growing
     const needed = uncached + answerTokens
     const missing = Math.max(0, held + needed - capacity)
     terms.kv[e] = (params.kvWeight * life * missing) / Math.max(inputs.kvUsed[e]!, capacity / 4)

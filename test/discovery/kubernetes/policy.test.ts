@@ -32,8 +32,8 @@ describe('policyOf', () => {
     }
   })
 
-  it('scores as the shipped profile does', () => {
-    const shipped = readDocument(readFileSync('config/scheduler-profiles.yaml', 'utf8'))
+  it('scores by the shipped weights', () => {
+    const shipped = readDocument(readFileSync('config/profiles/weights.yaml', 'utf8'))
     const expected = entries(shipped.value as Record<string, unknown>)
     assert.deepEqual(entries(tracking(undefined).config), expected)
     assert.deepEqual(entries(DEFAULT_POOL_CONFIG), expected.slice(1))
