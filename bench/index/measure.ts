@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PerformanceObserver, performance } from 'node:perf_hooks'
+import { OwnedHashes } from '../../src/kvcache/hashing/owned-hashes.ts'
 import { MemoryBudget } from '../../src/kvcache/segments/memory-budget.ts'
 import { GPU, SegmentIndex } from '../../src/kvcache/segments/segment-index.ts'
 import { CHAIN_BLOCKS, LONG_BLOCKS, NO_PARENT, type TraceMeta } from './generate.ts'
@@ -8,7 +9,7 @@ import { CHAIN_BLOCKS, LONG_BLOCKS, NO_PARENT, type TraceMeta } from './generate
 /** What both indexes can do; parents and blocks are numbers of pairs in `keys`. */
 interface Subject {
   store(owner: number, keys: Int32Array, first: number, count: number, parent: number): void
-  remove(owner: number, keys: Int32Array, block: number): void
+  remove(owner: number, keys: Int32Array, block: number): unknown
   lookup(keys: Int32Array, first: number, count: number): number
   /** Owner (from 0) and blocks of one answer of the last lookup. */
   owner(place: number): number
@@ -54,21 +55,44 @@ async function createSubject(name: string, owners: number): Promise<Subject> {
       bytes: () => index.bytes(),
     }
   }
-  const index = new SegmentIndex(new MemoryBudget(8 * 2 ** 30))
+  return joined(owners, name === 'own-hashes')
+}
+
+/** Our index as events fill it: by the engines' hashes, which are the same of all, or of each its own. */
+function joined(owners: number, hasOwnHashes: boolean): Subject {
+  const budget = new MemoryBudget(8 * 2 ** 30)
+  const index = new SegmentIndex(budget)
   const numbers = Array.from({ length: owners }, () => index.addOwner())
   const from = numbers[0]!
+  const joins = numbers.map((number) => {
+    const join = new OwnedHashes(index, budget)
+    join.begin(number)
+    return join
+  })
+  const saltOf = (owner: number) => (hasOwnHashes ? Math.imul(owner + 1, 0x9e3779b1) : 0)
+  const eventKeys = new Int32Array(64)
+  const eventHashes = new Int32Array(64)
   return {
     store: (owner, keys, first, count, parent) => {
-      const lo = parent === NO_PARENT ? 0 : keys[2 * parent]!
-      const hi = parent === NO_PARENT ? 0 : keys[2 * parent + 1]!
-      index.store(from + owner, GPU, keys, first, count, lo, hi)
+      const salt = saltOf(owner)
+      for (let i = 0; i < 2 * count; i += 2) {
+        const lo = keys[2 * first + i]!
+        const hi = keys[2 * first + i + 1]!
+        eventKeys[i] = lo
+        eventKeys[i + 1] = hi
+        eventHashes[i] = ~hi
+        eventHashes[i + 1] = lo ^ salt
+      }
+      const parentLo = parent === NO_PARENT ? 0 : keys[2 * parent]!
+      const parentHi = parent === NO_PARENT ? 0 : keys[2 * parent + 1]!
+      joins[owner]!.store(GPU, eventHashes, eventKeys, count, parentLo, parentHi)
     },
     remove: (owner, keys, block) =>
-      index.remove(from + owner, GPU, keys[2 * block]!, keys[2 * block + 1]!),
+      joins[owner]!.remove(GPU, ~keys[2 * block + 1]!, keys[2 * block]! ^ saltOf(owner)),
     lookup: (keys, first, count) => index.lookup(keys, first, count),
     owner: (place) => index.found(place) - from,
     blocks: (owner) => index.matched(from + owner),
-    bytes: () => index.bytes,
+    bytes: () => budget.usedBytes,
   }
 }
 

@@ -3,7 +3,8 @@ import { type Endpoint, type EndpointSpec, sharesPort } from '../framework/endpo
 import type { Clock, EndpointMetricsSink, Random } from '../framework/services.ts'
 import type { EnginePageReader, RankLoad } from './engine-page.ts'
 import type { EngineChoice, EngineTables } from './engine-tables.ts'
-import { engineClient, get } from './http-get.ts'
+import { engineClient, type GetAnswer, get } from './http-get.ts'
+import { PageFilter, type PageYield } from './page-filter.ts'
 
 const MAX_PAGE_BYTES = 4 * 1024 * 1024
 /** Spread of the intervals, so that scrapes of many endpoints do not fall together. */
@@ -44,8 +45,15 @@ interface Reading {
   /** By rank where ranks share the page's port, else of the one endpoint. */
   readonly loads: readonly (RankLoad | undefined)[]
   readonly untold: readonly string[]
+  readonly samples: number
   /** Undefined where the ranks are those that are expected, or are not told apart. */
   readonly wrongRanks: readonly string[] | undefined
+}
+
+/** Why a page says nothing. */
+interface Fault {
+  readonly fault: string
+  readonly detail: string
 }
 
 interface ScrapeServices {
@@ -65,6 +73,7 @@ export class EndpointScraper {
   readonly #services: ScrapeServices
   readonly #host: ScrapeHost
   readonly #stop = new AbortController()
+  readonly #filter = new PageFilter()
   #labels: ReadonlyMap<string, string>
   /** What client and staleness timer were made for. */
   #settings: ScrapeSettings
@@ -94,6 +103,11 @@ export class EndpointScraper {
     this.#watchStaleness()
     // The first scrapes of many endpoints are spread over one interval.
     this.#wait(this.#settings.intervalMs * this.#services.random.next())
+  }
+
+  /** True while the server is asked for what is read of its page alone. */
+  get isFiltered(): boolean {
+    return this.#filter.isKept
   }
 
   /** How many endpoints the page is of. */
@@ -162,18 +176,18 @@ export class EndpointScraper {
   async #once(): Promise<void> {
     const { clock, random } = this.#services
     const startMs = clock.nowMs()
-    const { path, timeoutMs, intervalMs, maxBackoffMs } = await this.#takeSettings()
-    const answer = await get(this.#client, path, MAX_PAGE_BYTES, timeoutMs, this.#stop.signal)
+    const settings = await this.#takeSettings()
+    const outcome = await this.#ask(settings, startMs)
     if (this.#stop.signal.aborted) return
     let delayMs: number
-    const failure = 'body' in answer ? this.#read(answer.body, startMs) : answer
-    if (typeof failure === 'number') {
+    if (typeof outcome === 'number') {
       this.#failures = 0
-      delayMs = failure
+      delayMs = outcome
     } else {
-      this.#reason = failure.detail
-      this.#host.done(failure.fault, clock.nowMs() - startMs)
+      this.#reason = outcome.detail
+      this.#host.done(outcome.fault, clock.nowMs() - startMs)
       if (this.#isStale) this.#host.stale(this.#reason)
+      const { intervalMs, maxBackoffMs } = settings
       delayMs = Math.min(maxBackoffMs, intervalMs * 2 ** Math.min(20, this.#failures++))
     }
     const spent = clock.nowMs() - startMs
@@ -182,21 +196,45 @@ export class EndpointScraper {
   }
 
   /** Milliseconds from this scrape's start to the next one's, or why the page says nothing. */
-  #read(
-    page: Buffer,
-    startMs: number,
-  ): number | { readonly fault: string; readonly detail: string } {
-    const { sink, clock } = this.#services
-    const tables = this.#host.tables()
-    const choice = tables.of(this.#labels)
+  async #ask(settings: ScrapeSettings, startMs: number): Promise<number | Fault> {
+    const filter = this.#filter
+    const choice = this.#host.tables().of(this.#labels)
     const { reader } = choice
-    const reading = this.#readPage(page, reader)
-    if ('fault' in reading) {
-      const fitting = reading.fault === 'not-metrics' ? tables.labelFor(page) : undefined
-      return fitting === undefined
-        ? reading
-        : { ...reading, detail: `${reading.detail}; label the endpoint ${fitting}` }
+    const path = filter.pathOf(settings.path, reader)
+    let answer = await this.#get(path, settings)
+    if (path !== settings.path && !isUnanswered(answer)) {
+      const reading = 'fault' in answer ? answer : this.#readPage(answer.body, reader)
+      const page = yieldOf(answer, reading)
+      if (filter.accepts(page)) return this.#take(reading as Reading, choice, startMs)
+      answer = await this.#get(settings.path, settings)
     }
+    const reading = 'fault' in answer ? answer : this.#readPage(answer.body, reader)
+    const page = yieldOf(answer, reading)
+    if (page === undefined) {
+      filter.reset()
+      return this.#explain(reading as Fault, answer)
+    }
+    filter.sawWhole(page)
+    return this.#take(reading as Reading, choice, startMs)
+  }
+
+  #get(path: string, { timeoutMs }: ScrapeSettings): Promise<GetAnswer> {
+    return get(this.#client, path, MAX_PAGE_BYTES, timeoutMs, this.#stop.signal)
+  }
+
+  /** The fault, with what may help against it. */
+  #explain(reading: Fault, answer: GetAnswer): Fault {
+    if (reading.fault !== 'not-metrics' || 'fault' in answer) return reading
+    const fitting = this.#host.tables().labelFor(answer.body)
+    if (fitting === undefined) return reading
+    return { ...reading, detail: `${reading.detail}; label the endpoint ${fitting}` }
+  }
+
+  /** Puts what was read where it belongs; answers the milliseconds from the scrape's start to the next one's. */
+  #take(reading: Reading, choice: EngineChoice, startMs: number): number {
+    const { sink, clock } = this.#services
+    // A late answer to an endpoint that has gone says nothing.
+    if (this.#stop.signal.aborted) return 0
     const nowMs = clock.nowMs()
     for (const { id, rank } of this.#endpoints) {
       const load = reading.loads[this.#sharesPort ? rank : 0]
@@ -208,29 +246,27 @@ export class EndpointScraper {
     this.#host.done('ok', nowMs - startMs)
     this.#host.stale(undefined)
     this.#host.read(choice, reading.untold, reading.wrongRanks)
-    const idle =
-      reader.tellsRunning &&
+    const isIdle =
+      choice.reader.tellsRunning &&
       reading.loads.every((load) => load === undefined || load.running + load.waiting === 0)
-    return idle ? this.#settings.idleIntervalMs : this.#settings.intervalMs
+    return isIdle ? this.#settings.idleIntervalMs : this.#settings.intervalMs
   }
 
-  #readPage(
-    page: Buffer,
-    reader: EnginePageReader,
-  ): Reading | { readonly fault: string; readonly detail: string } {
+  #readPage(page: Buffer, reader: EnginePageReader): Reading | Fault {
     if (this.#sharesPort) {
       const ranks = this.#endpoints.size
       const reading = reader.readRanks(page, ranks)
       if ('fault' in reading) return reading
-      const { loads, told, untold } = reading
+      const { loads, told, untold, samples } = reading
       const isRight = told.length === ranks && loads.every((load) => load !== undefined)
-      return { loads, untold, wrongRanks: told.length === 0 || isRight ? undefined : told }
+      const wrongRanks = told.length === 0 || isRight ? undefined : told
+      return { loads, untold, samples, wrongRanks }
     }
     const [endpoint] = this.#endpoints
     const reading = reader.read(page, this.#host.sharesServer() ? endpoint?.rank : undefined)
-    return 'fault' in reading
-      ? reading
-      : { loads: [reading.load], untold: reading.untold, wrongRanks: undefined }
+    if ('fault' in reading) return reading
+    const { load, untold, samples } = reading
+    return { loads: [load], untold, samples, wrongRanks: undefined }
   }
 
   #becomeStale(): void {
@@ -238,4 +274,15 @@ export class EndpointScraper {
     for (const { id } of this.#endpoints) this.#services.sink.setMetrics(id, undefined)
     this.#host.stale(this.#reason)
   }
+}
+
+/** True where the server has said nothing at all. */
+function isUnanswered(answer: GetAnswer): boolean {
+  return 'fault' in answer && answer.fault !== 'status' && answer.fault !== 'too-large'
+}
+
+/** Undefined for an answer that tells nothing. */
+function yieldOf(answer: GetAnswer, reading: Reading | Fault): PageYield | undefined {
+  if ('fault' in answer || 'fault' in reading) return undefined
+  return { samples: reading.samples, bytes: answer.body.length }
 }

@@ -35,6 +35,8 @@ export type PageReading =
       readonly load: RankLoad
       /** What was asked for and is not on the page, for people. */
       readonly untold: readonly string[]
+      /** How many samples were read. */
+      readonly samples: number
     }
   | { readonly fault: PageFault; readonly detail: string }
 
@@ -49,6 +51,7 @@ export type RanksReading =
       /** The ranks that it tells of; none where it does not tell them apart. */
       readonly told: readonly string[]
       readonly untold: readonly string[]
+      readonly samples: number
     }
   | { readonly fault: PageFault; readonly detail: string }
 
@@ -111,6 +114,16 @@ export class EnginePageReader {
     return this.#metrics.engine
   }
 
+  /** The names of all that is looked for. */
+  get names(): readonly string[] {
+    const needles = [
+      ...[this.#waiting, this.#running, this.#usage, this.#otherUsage, this.#adapters],
+      ...[this.#cacheInfo, this.#blockTokens, this.#blocks, ...this.#prefixCache],
+      ...this.#custom.map(([, needle]) => needle),
+    ]
+    return [...new Set(needles.flatMap((needle) => needle?.name ?? []))]
+  }
+
   /** False when pages need not tell how many requests run, and 0 may mean that they do not. */
   get tellsRunning(): boolean {
     return this.#running !== undefined && !this.#metrics.runningOptional
@@ -148,6 +161,7 @@ export class EnginePageReader {
         loads: new Array(ranks).fill(load),
         told,
         untold: [...whole.untold, 'load by rank (each has an equal share)'],
+        samples: whole.samples,
       }
     }
     const known = new Set(told)
@@ -163,7 +177,7 @@ export class EnginePageReader {
       loads.push(reading.load)
       if (untold.length === 0) untold = reading.untold
     }
-    return { loads, told, untold }
+    return { loads, told, untold, samples: samples.count }
   }
 
   #ranksTold(samples: PageSamples): readonly string[] {
@@ -211,6 +225,7 @@ export class EnginePageReader {
                 .filter(([key]) => !custom.has(key))
                 .map(([key, { name }]) => `"${key}" (${name})`),
             ],
+      samples: page.count,
     }
   }
 

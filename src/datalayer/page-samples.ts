@@ -110,6 +110,13 @@ export class PageSamples {
     this.bytes = bytes
   }
 
+  /** How many were found of the metrics that were looked for. */
+  get count(): number {
+    let count = 0
+    for (const { all } of this.#found.values()) count += all.length
+    return count
+  }
+
   /** @param rank takes the series of this rank alone if there are several series and some of it, else all */
   of(needle: Needle | undefined, rank: string | undefined): readonly Sample[] {
     if (needle === undefined) return NONE

@@ -112,9 +112,7 @@ export class ReadingNotices {
   }
 
   #say(): void {
-    const readings = [...this.#readings.values()].sort((a, b) =>
-      a.hostPort < b.hostPort ? -1 : 1,
-    )
+    const readings = [...this.#readings.values()].sort((a, b) => (a.hostPort < b.hostPort ? -1 : 1))
     const untold = readings
       .filter((reading) => reading.untold.length > 0)
       .map((reading) => `${reading.hostPort} (${reading.engine}: ${listText(reading.untold)})`)

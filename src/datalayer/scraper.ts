@@ -28,6 +28,7 @@ import { ReadingNotices } from './reading-notices.ts'
 
 const STALE_NOTICE = 'metrics-stale'
 const DEFAULT_PATH = '/metrics'
+const MAX_IDLE_MS = 1000
 
 export interface ScraperOptions extends EngineConnection {
   /** Path of the metrics page; `/metrics` when absent. */
@@ -38,7 +39,10 @@ export interface ScraperOptions extends EngineConnection {
   readonly names?: EngineMetricNames
   /** Time between two scrapes of one endpoint, at least 10; 200 when absent. */
   readonly intervalMs?: number
-  /** The same for an endpoint without any request running or waiting; five intervals, at most 1 s, when absent. */
+  /**
+   * The same for an endpoint without any request running or waiting. When absent, five intervals, at most 1 s and half of
+   * `stalenessMs`, but no less than one interval.
+   */
   readonly idleIntervalMs?: number
   /** Longest time for one scrape; 1 s when absent. */
   readonly timeoutMs?: number
@@ -99,6 +103,15 @@ export class Scraper implements MetricsScraping {
       () => {
         let value = 0
         for (const { scraper } of this.#stale.values()) value += scraper.endpoints
+        return [{ labels: {}, value }]
+      },
+    )
+    services.metrics.observed(
+      'epp_metrics_pages_filtered',
+      'Servers that are asked for the metrics that are read instead of their whole page, since they can tell them apart.',
+      () => {
+        let value = 0
+        for (const scraper of this.#running.values()) if (scraper.isFiltered) value++
         return [{ labels: {}, value }]
       },
     )
@@ -216,15 +229,17 @@ function settingsOf(
   source: MetricsSourceOptions | undefined,
 ): ScrapeSettings {
   const intervalMs = Math.max(10, source?.intervalMs ?? flags.intervalMs ?? 200)
+  const stalenessMs = flags.stalenessMs ?? Math.max(2000, 10 * intervalMs)
+  const idleMs = Math.min(5 * intervalMs, MAX_IDLE_MS, stalenessMs / 2)
   return {
     scheme: flags.scheme === 'https' ? 'https' : (source?.scheme ?? 'http'),
     insecureSkipVerify: (flags.insecureSkipVerify ?? true) && (source?.insecureSkipVerify ?? true),
     path: (flags.path === DEFAULT_PATH ? undefined : flags.path) ?? source?.path ?? DEFAULT_PATH,
     port: flags.port ?? source?.port,
     intervalMs,
-    idleIntervalMs: flags.idleIntervalMs ?? Math.max(intervalMs, Math.min(5 * intervalMs, 1000)),
+    idleIntervalMs: flags.idleIntervalMs ?? Math.max(intervalMs, idleMs),
     timeoutMs: flags.timeoutMs ?? 1000,
-    stalenessMs: flags.stalenessMs ?? Math.max(2000, 10 * intervalMs),
+    stalenessMs,
     maxBackoffMs: flags.maxBackoffMs ?? 5000,
   }
 }

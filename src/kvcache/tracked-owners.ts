@@ -2,7 +2,7 @@ import { type Endpoint, sharesPort } from '../framework/endpoint.ts'
 import type { Endpoints } from '../framework/services.ts'
 import { canonicalAddress } from './events/topic.ts'
 import type { HashAlignment } from './hashing/hash-alignment.ts'
-import { HashJoin } from './hashing/hash-join.ts'
+import { OwnedHashes } from './hashing/owned-hashes.ts'
 import { MemoryBudget } from './segments/memory-budget.ts'
 import { SegmentIndex } from './segments/segment-index.ts'
 
@@ -26,7 +26,7 @@ export class Owner {
   readonly rank: number
   readonly #index: SegmentIndex
   /** Engine hashes of the blocks that the rank holds. */
-  readonly join: HashJoin
+  readonly join: OwnedHashes
   /** Tokens per block as the rank's events say; undefined before the first. */
   blockTokens: number | undefined
   /** True when a publisher feeds it; false when it holds only speculation. */
@@ -44,8 +44,9 @@ export class Owner {
     this.rank = rank
     this.#index = index
     this.#anchored = anchored
-    this.join = new HashJoin(budget)
+    this.join = new OwnedHashes(index, budget)
     this.#number = index.addOwner()
+    this.join.begin(this.#number)
   }
 
   /** Its number in the index; another one after `clear`. */
@@ -73,12 +74,13 @@ export class Owner {
   clear(): void {
     this.retire()
     this.#number = this.#index.addOwner()
+    this.join.begin(this.#number)
   }
 
   /** Forgets all it held, for good. */
   retire(): void {
     this.#index.retireOwner(this.#number)
-    this.join.clear()
+    this.join.end()
     this.#anchors = undefined
     this.#anchored.delete(this)
     this.#epoch++

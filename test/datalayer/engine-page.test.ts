@@ -28,12 +28,37 @@ describe('EnginePageReader', () => {
   const loads: readonly (readonly [
     ...[string, number, number, string, AdapterLoad | undefined],
     prefixCache: readonly number[],
+    samples: number,
   ])[] = [
-    ['v0.10.0-load', 0.3666666666666667, 120, 'sha256_cbor_64bit', undefined, [22_320, 15_232, 36]],
-    ['v0.23.0-load', 0.3093525179856115, 140, 'sha256_cbor', IDLE_ADAPTERS, [23_931, 15_808, 39]],
-    ['v0.32.0-load', 0.3165467625899281, 140, 'sha256_cbor', IDLE_ADAPTERS, [24_815, 16_192, 42]],
+    [
+      'v0.10.0-load',
+      0.3666666666666667,
+      120,
+      'sha256_cbor_64bit',
+      undefined,
+      [22_320, 15_232, 36],
+      9,
+    ],
+    [
+      'v0.23.0-load',
+      0.3093525179856115,
+      140,
+      'sha256_cbor',
+      IDLE_ADAPTERS,
+      [23_931, 15_808, 39],
+      13,
+    ],
+    [
+      'v0.32.0-load',
+      0.3165467625899281,
+      140,
+      'sha256_cbor',
+      IDLE_ADAPTERS,
+      [24_815, 16_192, 42],
+      14,
+    ],
   ]
-  for (const [name, kvCacheUsage, kvBlocks, hashAlgorithm, adapters, counters] of loads) {
+  for (const [name, kvCacheUsage, kvBlocks, hashAlgorithm, adapters, counters, samples] of loads) {
     const [queriedTokens, hitTokens, finishedRequests] = counters
     it(`reads the recorded page ${name}`, () => {
       assert.deepEqual(readVllmPage(recorded(name), undefined), {
@@ -49,6 +74,7 @@ describe('EnginePageReader', () => {
           custom: new Map(),
         },
         untold: [],
+        samples,
       })
     })
   }
@@ -147,6 +173,7 @@ describe('EnginePageReader', () => {
         ...PLAIN,
       },
       untold: [],
+      samples: 4,
     })
   })
 

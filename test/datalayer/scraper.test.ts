@@ -251,6 +251,145 @@ describe('Scraper', () => {
     assert.ok(idle.requests >= 1 && idle.requests <= busy.requests / 2, `${idle.requests}`)
   })
 
+  it('asks an idle endpoint often enough for its metrics to be believed', async () => {
+    const idle = await engine('127.0.0.2', load(0, 0))
+    const busy = await engine('127.0.0.3', load(0, 1))
+    const short = { intervalMs: 40, timeoutMs: 200, stalenessMs: 160 }
+    start([specOf(idle), specOf(busy)], short)
+    await until('thirty scrapes of the busy one', () => busy.requests >= 30)
+    // Five intervals would be longer than metrics are believed.
+    assert.ok(idle.requests * 3 > busy.requests, `${idle.requests} of ${busy.requests}`)
+  })
+
+  describe('at servers that can leave metrics out', () => {
+    const whole = () => gunzipSync(readFileSync('test/fixtures/metrics/v0.32.0-load.txt.gz'))
+    const namesOf = (url: string | undefined) =>
+      new Set(new URL(url ?? '', 'http://engine').searchParams.getAll('name[]'))
+    /** As prometheus_client does: samples whose own name is asked for. */
+    const filtered = (page: string, names: ReadonlySet<string>) => {
+      if (names.size === 0) return page
+      const isAsked = (line: string) => names.has(/^[\w:]+/.exec(line)?.[0] ?? '')
+      return page.split('\n').filter(isAsked).join('\n').concat('\n')
+    }
+    const count = (page: string) => page.split('\n').filter((line) => /^[^#]/.test(line)).length
+
+    it('asks once for all and then for what is read, which says the same', async () => {
+      const asked: number[] = []
+      const page = whole().toString()
+      const one = await engine('127.0.0.2', (request, response) => {
+        const names = namesOf(request.url)
+        asked.push(names.size)
+        response.end(filtered(page, names))
+      })
+      const { metrics, value } = start([specOf(one)])
+      await until('the first page', () => metrics() !== undefined)
+      const { scrapedAtMs: _, ...first } = metrics()!
+      await until('six scrapes', () => one.requests >= 6)
+      const { scrapedAtMs: __, ...later } = metrics()!
+      assert.deepEqual(later, first)
+      assert.equal(later.kvBlocks, 140)
+      const [names] = asked.slice(1)
+      assert.deepEqual(asked, [0, ...new Array(asked.length - 1).fill(names)])
+      assert.ok(names! >= 8, `${names}`)
+      assert.equal(await value('epp_metrics_pages_filtered'), 1)
+    })
+
+    it('asks for metrics of the configuration too, from when they are configured', async () => {
+      const page = gunzipSync(readFileSync('test/fixtures/metrics/v0.32.0-dp2.txt.gz')).toString()
+      const bytes: number[] = []
+      const one = await engine('127.0.0.2', (request, response) => {
+        const answer = filtered(page, namesOf(request.url))
+        bytes.push(answer.length)
+        response.end(answer)
+      })
+      const services = start([specOf(one, { rank: 0 })], FAST)
+      services.scraper.engines({
+        defaultEngine: 'vllm',
+        engineLabelKey: 'engine',
+        engineConfigs: [
+          {
+            name: 'vllm',
+            customMetrics: [{ attributeKey: 'open', metricSpec: 'vllm:engine_sleep_state' }],
+          },
+        ],
+      })()
+      await until(
+        'it under the tables',
+        () => services.metrics()?.custom.get('open') !== undefined && bytes.at(-1)! < 10_000,
+      )
+      assert.ok(count(page) > 100)
+      assert.ok(services.metrics()!.blockTokens !== undefined)
+    })
+
+    for (const [what, answer] of [
+      ['ignores the names', (page: string) => page],
+      [
+        'takes the first name alone',
+        (page: string, [name]: readonly string[]) => filtered(page, new Set([name!])),
+      ],
+      ['answers nothing', () => ''],
+      ['does not take a query', () => undefined],
+    ] as readonly [string, (page: string, names: readonly string[]) => string | undefined][]) {
+      it(`asks a server that ${what} for whole pages, and misses no scrape`, async () => {
+        const asked: number[] = []
+        const page = whole().toString()
+        const one = await engine('127.0.0.2', (request, response) => {
+          const names = [...namesOf(request.url)]
+          asked.push(names.length)
+          const said = names.length === 0 ? page : answer(page, names)
+          if (said === undefined) response.writeHead(404)
+          response.end(said ?? 'no')
+        })
+        const { metrics, value } = start([specOf(one)])
+        await until(
+          'six scrapes',
+          async () => (await value('epp_scrapes_total{result="ok"}'))! >= 6,
+        )
+        assert.equal(asked.filter((names) => names > 0).length, 1, asked.join())
+        assert.equal(metrics()!.kvBlocks, 140)
+        assert.equal(await value('epp_metrics_pages_filtered'), 0)
+        const line = 'epp_scrapes_total{result="status"}'
+        assert.equal((await value(line)) ?? 0, 0)
+      })
+    }
+
+    it('asks for all again where an answer tells less than it did, and believes that', async () => {
+      let page = whole().toString()
+      const asked: number[] = []
+      const one = await engine('127.0.0.2', (request, response) => {
+        const names = namesOf(request.url)
+        asked.push(names.size)
+        response.end(filtered(page, names))
+      })
+      const { metrics, value } = start([specOf(one)])
+      await until('it filtered', async () => (await value('epp_metrics_pages_filtered')) === 1)
+      asked.length = 0
+      page = page.replaceAll(/^vllm:cache_config_info.*\n/gm, '')
+      await until('the change', () => metrics()?.kvBlocks === undefined)
+      const { length } = asked
+      await until('more scrapes', () => asked.length > length + 3)
+      assert.equal(asked.filter((names) => names === 0).length, 1, asked.join())
+    })
+
+    it('asks a server anew that answers no more as one that filters', async () => {
+      let filters = true
+      let asked: number[] = []
+      const page = whole().toString()
+      const one = await engine('127.0.0.2', (request, response) => {
+        const names = namesOf(request.url)
+        asked.push(names.size)
+        response.end(filters ? filtered(page, names) : names.size === 0 ? page : 'gone')
+      })
+      const { value, metrics } = start([specOf(one)])
+      await until('it filtered', async () => (await value('epp_metrics_pages_filtered')) === 1)
+      filters = false
+      asked = []
+      await until('whole pages', () => asked.slice(-3).join() === '0,0,0')
+      assert.equal(asked.filter((names) => names > 0).length, 1, asked.join())
+      assert.equal(metrics()!.kvBlocks, 140)
+    })
+  })
+
   it('stops with its endpoint, and forgets its staleness', async () => {
     const one = await engine('127.0.0.2', text('no', 500))
     const two = await engine('127.0.0.3', load(0, 1))

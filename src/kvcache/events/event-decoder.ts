@@ -56,6 +56,12 @@ const POSITIONS: readonly (readonly number[])[] = [
 ]
 
 const MAX_REUSED = 1 << 20
+const WALKED_INTS = 4
+// Tokens that are read without a look at the message's end.
+const STRIDE = 16
+const MAX_TOKEN_BYTES = 5
+/** A first byte that no value has. */
+const NO_VALUE = 0xc1
 const MAX_NAME_CHARACTERS = 512
 
 /**
@@ -72,7 +78,7 @@ export class EventDecoder {
   hasParent = false
   parentLo = 0
   parentHi = 0
-  tokens = new Int32Array(8192)
+  tokens = new Int32Array(0)
   tokenCount = 0
   blockTokens = 0
   /** Undefined when the event names none. */
@@ -105,6 +111,13 @@ export class EventDecoder {
   #extraCount = 0
   #malformed = false
   readonly #texts = new Map<string, string>()
+  #view: DataView | undefined
+  /** Tokens of all events of the message. */
+  #room = new Int32Array(8192)
+  #roomUsed = 0
+  /** Of each array of tokens in the message's order: its first byte, its end, its first token in `#room`, how many. */
+  readonly #walked: number[] = []
+  #nextWalked = 0
 
   /**
    * Checks a message and reads its rank and time; false when it is not a batch of events. Must be called before
@@ -115,6 +128,10 @@ export class EventDecoder {
     this.rank = 0
     this.hasRank = false
     this.timestamp = 0
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#roomUsed = 0
+    if (this.#room.length > MAX_REUSED) this.#room = new Int32Array(8192)
+    this.#walked.length = 0
     this.#at = 0
     const elements = this.#arrayHead()
     if (elements < 2) return false
@@ -140,16 +157,14 @@ export class EventDecoder {
       for (let i = 2; i < elements; i++) if (!this.#skip()) return false
     }
     if (this.#at !== bytes.length) return false
-    if (bytes[timestampAt] === 0xcb) {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      this.timestamp = view.getFloat64(timestampAt + 1)
-    }
+    if (bytes[timestampAt] === 0xcb) this.timestamp = this.#view.getFloat64(timestampAt + 1)
     return true
   }
 
   /** Hands out the events of the message that was opened last. */
   forEach(sink: EventSink): void {
     this.#at = this.#eventsAt
+    this.#nextWalked = 0
     for (let i = 0; i < this.#events; i++) this.#event(sink)
   }
 
@@ -357,35 +372,81 @@ export class EventDecoder {
   }
 
   #tokenList(): boolean {
+    const start = this.#at
     const count = this.#arrayHead()
     if (count < 0) return false
-    if (this.tokens.length < count || this.tokens.length > MAX_REUSED) {
-      this.tokens = new Int32Array(Math.max(8192, count))
-    }
-    const { bytes, tokens } = this
-    let at = this.#at
+    if (this.#takeWalked(start)) return true
+    this.tokens = new Int32Array(count)
     for (let i = 0; i < count; i++) {
-      const c = bytes[at]!
-      if (c < 0x80) {
-        tokens[i] = c
-        at += 1
-      } else if (c === 0xcd) {
-        tokens[i] = (bytes[at + 1]! << 8) | bytes[at + 2]!
-        at += 3
-      } else if (c === 0xce) {
-        tokens[i] =
-          (bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!
-        at += 5
-      } else {
-        this.#at = at
-        if (!this.#integer()) return false
-        tokens[i] = this.#lo
-        at = this.#at
-      }
+      if (!this.#integer()) return false
+      this.tokens[i] = this.#lo
     }
-    this.#at = at
     this.tokenCount = count
     return true
+  }
+
+  /** Takes the tokens over that were read on the first walk from the array that begins at `start`; false without any. */
+  #takeWalked(start: number): boolean {
+    const walked = this.#walked
+    while (this.#nextWalked < walked.length && walked[this.#nextWalked]! < start) {
+      this.#nextWalked += WALKED_INTS
+    }
+    const at = this.#nextWalked
+    if (walked[at] !== start) return false
+    this.#at = walked[at + 1]!
+    const first = walked[at + 2]!
+    this.tokenCount = walked[at + 3]!
+    this.tokens = this.#room.subarray(first, first + this.tokenCount)
+    return true
+  }
+
+  /**
+   * Reads the elements of an array on the first walk if all of them are integers of at most 32 bits, as tokens are.
+   *
+   * Their sizes differ at random, so a branch on them would cost more than all the rest: size and mask come from tables.
+   *
+   * @param start where the array begins
+   * @param from its first element
+   * @returns where it ends; -1 where it is another kind of array, or not all there
+   */
+  #walkTokens(start: number, from: number, count: number): number {
+    const { bytes } = this
+    const { length } = bytes
+    if (TOKEN_MASKS[bytes[from] ?? NO_VALUE] === 0 || count > length - from) return -1
+    const first = this.#roomUsed
+    if (this.#room.length < first + count) this.#growRoom(first + count)
+    const room = this.#room
+    const view = this.#view!
+    let at = from
+    let i = 0
+    while (count - i >= STRIDE && at + STRIDE * MAX_TOKEN_BYTES <= length) {
+      let masks = -1
+      for (const end = i + STRIDE; i < end; i++) {
+        const c = bytes[at]!
+        const mask = TOKEN_MASKS[c]!
+        masks &= mask
+        at += TOKEN_BYTES[c]!
+        // The array has a head, so there are bytes before its first element.
+        room[first + i] = view.getInt32(at - 4) & mask
+      }
+      if ((masks & 1) === 0) return -1
+    }
+    for (; i < count; i++) {
+      const c = bytes[at] ?? NO_VALUE
+      const mask = TOKEN_MASKS[c]!
+      at += TOKEN_BYTES[c]!
+      if (mask === 0 || at > length) return -1
+      room[first + i] = view.getInt32(at - 4) & mask
+    }
+    this.#roomUsed = first + count
+    this.#walked.push(start, at, first, count)
+    return at
+  }
+
+  #growRoom(ints: number): void {
+    const grown = new Int32Array(Math.max(ints, this.#room.length * 2))
+    grown.set(this.#room.subarray(0, this.#roomUsed))
+    this.#room = grown
   }
 
   /** A hash into `#lo`, `#hi`: any integer, or the last 8 of at least 8 bytes. */
@@ -582,10 +643,14 @@ export class EventDecoder {
             if (at + 4 > length) return false
             at += 5 + (this.#int32(at) >>> 0)
             break
-          case 0xdc:
-            left += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
+          case 0xdc: {
+            const count = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
             at += 2
+            const end = this.#walkTokens(at - 3, at, count)
+            if (end >= 0) at = end
+            else left += count
             break
+          }
           case 0xde:
             left += (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)) * 2
             at += 2
@@ -594,8 +659,10 @@ export class EventDecoder {
           case 0xdf: {
             if (at + 4 > length) return false
             const count = this.#int32(at) >>> 0
-            left += c === 0xdd ? count : count * 2
             at += 4
+            const end = c === 0xdd ? this.#walkTokens(at - 5, at, count) : -1
+            if (end >= 0) at = end
+            else left += c === 0xdd ? count : count * 2
             break
           }
           default:
@@ -609,6 +676,18 @@ export class EventDecoder {
     this.#at = at
     return true
   }
+}
+
+/** Bytes of a token by its first byte, and which bits of the last four of them are its value: the lowest, or none for no token. */
+const TOKEN_BYTES = new Uint8Array(256).fill(1)
+const TOKEN_MASKS = new Int32Array(256).fill(0x7f, 0, 0x80)
+for (const [head, size, mask] of [
+  [0xcc, 2, 0xff],
+  [0xcd, 3, 0xffff],
+  [0xce, 5, -1],
+] as const) {
+  TOKEN_BYTES[head] = size
+  TOKEN_MASKS[head] = mask
 }
 
 /** Bytes of a value by its first byte, where that alone tells: numbers, nil, booleans, short strings, fixed extensions; else 0. */

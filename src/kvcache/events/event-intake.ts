@@ -384,7 +384,8 @@ export class EventIntake {
   }
 
   #parse(text: string): KvTopic | undefined {
-    if (this.#topics.has(text)) return this.#topics.get(text)
+    const known = this.#topics.get(text)
+    if (known !== undefined || this.#topics.has(text)) return known
     const topic = parseTopic(text)
     if (this.#topics.size >= MAX_KNOWN_TOPICS) this.#topics.clear()
     this.#topics.set(text, topic)

@@ -45,6 +45,9 @@ export type SkipReason =
 export class IntakeMetrics {
   readonly #metrics: Metrics
   readonly #bound = new Map<string, Counter>()
+  // Those that every message counts in.
+  readonly #messages = new Map<MessageResult, Counter>()
+  #stored: Counter | undefined
   /** Blocks added and taken away by events since the start. */
   admissions = 0
   evictions = 0
@@ -54,9 +57,13 @@ export class IntakeMetrics {
   }
 
   message(result: MessageResult): void {
-    this.#counter('epp_kv_event_messages_total', 'KV event messages by what became of them.', {
-      result,
-    }).inc()
+    let counter = this.#messages.get(result)
+    if (counter === undefined) {
+      const help = 'KV event messages by what became of them.'
+      counter = this.#metrics.counter('epp_kv_event_messages_total', help, { result })
+      this.#messages.set(result, counter)
+    }
+    counter.inc()
   }
 
   skipped(reason: SkipReason, count = 1): void {
@@ -69,9 +76,11 @@ export class IntakeMetrics {
 
   stored(blocks: number): void {
     this.admissions += blocks
-    this.#counter('epp_kv_blocks_stored_total', 'Blocks that engines announced as stored.').inc(
-      blocks,
+    this.#stored ??= this.#metrics.counter(
+      'epp_kv_blocks_stored_total',
+      'Blocks that engines announced as stored.',
     )
+    this.#stored.inc(blocks)
   }
 
   removed(blocks: number): void {

@@ -300,7 +300,7 @@ export class PublisherState implements EventSink {
     if (event.loraName !== undefined) this.#context.names.sawAdapter(event.loraName)
     const isReproduced = this.#checkHashes(event)
     if (this.#isBehindForgotten(event)) {
-      this.owner.join.forgotten += hashCount
+      this.owner.join.forget(hashCount)
       metrics.skipped('forgotten_parent')
       return
     }
@@ -319,7 +319,7 @@ export class PublisherState implements EventSink {
   }
 
   removed(event: EventDecoder): void {
-    const { metrics, index } = this.#context
+    const { metrics } = this.#context
     if (event.group !== undefined && this.#skippedGroups.has(event.group)) {
       metrics.skipped('unsupported_cache_kind')
       return
@@ -329,20 +329,7 @@ export class PublisherState implements EventSink {
     const { join } = this.owner
     let removed = 0
     for (let i = 0; i < event.hashCount; i++) {
-      const lo = event.hashes[2 * i]!
-      const hi = event.hashes[2 * i + 1]!
-      if (!join.get(lo, hi)) {
-        if (join.forgotten === 0) continue
-        join.forgotten--
-        removed++
-      } else if (
-        index.remove(this.owner.number, plane, join.keyLo, join.keyHi) ||
-        // Forgotten for want of memory.
-        !index.holds(this.owner.number, join.keyLo, join.keyHi)
-      ) {
-        join.drop(lo, hi)
-        removed++
-      }
+      if (join.remove(plane, event.hashes[2 * i]!, event.hashes[2 * i + 1]!)) removed++
     }
     this.#removedBlocks += removed
     if (removed > 0) metrics.removed(removed)
@@ -379,35 +366,17 @@ export class PublisherState implements EventSink {
   /** True when the event's parent was forgotten for want of memory: blocks that no lookup reaches need not be kept. */
   #isBehindForgotten(event: EventDecoder): boolean {
     if (!event.hasParent || this.#context.index.eviction.evicted === 0) return false
-    const { join, number } = this.owner
-    if (!join.get(event.parentLo, event.parentHi)) return join.forgotten > 0
-    return !this.#context.index.holds(number, join.keyLo, join.keyHi)
+    const { join } = this.owner
+    return !join.get(event.parentLo, event.parentHi) && join.forgotten > 0
   }
 
   /** A store without tokens: blocks that are known from elsewhere are now in this medium too. */
   #storedKnown(event: EventDecoder, plane: number): void {
-    const { metrics, index } = this.#context
+    const { metrics } = this.#context
     const { join } = this.owner
     let stored = 0
     for (let i = 0; i < event.hashCount; i++) {
-      const lo = event.hashes[2 * i]!
-      const hi = event.hashes[2 * i + 1]!
-      if (!join.get(lo, hi)) {
-        if (join.forgotten === 0) continue
-        join.forgotten++
-        stored++
-        continue
-      }
-      if (!index.holds(this.owner.number, join.keyLo, join.keyHi)) {
-        join.add(lo, hi, join.keyLo, join.keyHi)
-        stored++
-        continue
-      }
-      this.#keys[0] = join.keyLo
-      this.#keys[1] = join.keyHi
-      if (index.store(this.owner.number, plane, this.#keys, 0, 1, 0, 0) === 0) continue
-      join.add(lo, hi, join.keyLo, join.keyHi)
-      stored++
+      if (join.storeKnown(plane, event.hashes[2 * i]!, event.hashes[2 * i + 1]!)) stored++
     }
     if (stored > 0) metrics.stored(stored)
     if (stored < event.hashCount) metrics.skipped('unknown_block', event.hashCount - stored)
@@ -500,30 +469,18 @@ export class PublisherState implements EventSink {
 
   /** Stores the blocks whose keys are in `#keys`, and joins their hashes. */
   #enter(event: EventDecoder, plane: number, parentLo: number, parentHi: number): void {
-    const { index, metrics, eviction } = this.#context
-    const { join, number } = this.owner
-    const keys = this.#keys
-    const stored = index.store(number, plane, keys, 0, event.hashCount, parentLo, parentHi)
-    let entered = 0
-    let full = event.hashCount - stored
-    for (let i = 0; i < stored; i++) {
-      const lo = event.hashes[2 * i]!
-      const hi = event.hashes[2 * i + 1]!
-      const keyLo = keys[2 * i]!
-      const keyHi = keys[2 * i + 1]!
-      if (join.get(lo, hi) && (join.keyLo !== keyLo || join.keyHi !== keyHi)) {
-        // One hash is one block: what it was first taken for stays, so that its removals find it.
-        index.remove(number, plane, keyLo, keyHi)
-        metrics.skipped('hash_conflict')
-      } else if (join.add(lo, hi, keyLo, keyHi)) entered++
-      else {
-        index.remove(number, plane, keyLo, keyHi)
-        full++
-      }
-    }
+    const { metrics, eviction } = this.#context
+    const { entered, conflicts, full } = this.owner.join.store(
+      plane,
+      event.hashes,
+      this.#keys,
+      event.hashCount,
+      parentLo,
+      parentHi,
+    )
     if (entered > 0) metrics.stored(entered)
+    if (conflicts > 0) metrics.skipped('hash_conflict', conflicts)
     if (full === 0) return
-    join.forgotten += full
     metrics.skipped('index_full', full)
     eviction.overflowed()
   }

@@ -29,11 +29,6 @@ export class HashJoin {
   #size = 0
   keyLo = 0
   keyHi = 0
-  /**
-   * References to hashes that the engine has and that are not known here for want of memory: their removals are still to
-   * come, and what is stored after them cannot be placed.
-   */
-  forgotten = 0
 
   constructor(budget: MemoryBudget) {
     this.#budget = budget
@@ -121,7 +116,6 @@ export class HashJoin {
     }
     this.#counts.fill(0)
     this.#size = 0
-    this.forgotten = 0
   }
 
   /**
@@ -137,7 +131,6 @@ export class HashJoin {
       const keyLo = table[at + 2]!
       const keyHi = table[at + 3]!
       if ((keyLo | keyHi) === 0 || !isGone(keyLo, keyHi)) continue
-      this.forgotten += table[at + 4]!
       table[at + 4] = 0
       gone++
     }

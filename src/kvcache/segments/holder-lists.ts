@@ -1,3 +1,4 @@
+import { countBits, lowestBit } from './bit-sets.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { PageRoom } from './page-room.ts'
 import { GPU as GPU_PLANE, SPECULATIVE } from './planes.ts'
@@ -56,6 +57,11 @@ export class HolderLists {
   // Chunks in use by page.
   readonly #used: number[] = []
   #pageCount = 0
+  // By owner: blocks held on any medium, and references lost by `clear`. Speculation counts for neither.
+  #held = new Int32Array(64)
+  #lost = new Float64Array(64)
+  // Slots that the last call of `drop` lost besides.
+  #forgotten = 0
   // Where the record is that was found last.
   #records: Int32Array = new Int32Array(0)
   #at = 0
@@ -67,6 +73,32 @@ export class HolderLists {
 
   get bytes(): number {
     return this.#pageCount * CHUNK_PAGE_BYTES
+  }
+
+  /** Makes room for owners below `owners`. */
+  resize(owners: number): void {
+    const held = new Int32Array(owners)
+    held.set(this.#held)
+    this.#held = held
+    const lost = new Float64Array(owners)
+    lost.set(this.#lost)
+    this.#lost = lost
+  }
+
+  /** An owner's number is another one's from now on, who holds nothing. */
+  reset(owner: number): void {
+    this.#held[owner] = 0
+    this.#lost[owner] = 0
+  }
+
+  /** Blocks that the owner holds on any medium; speculation is none. */
+  heldBy(owner: number): number {
+    return this.#held[owner]!
+  }
+
+  /** References that the owner had in segments that were cleared. */
+  lostBy(owner: number): number {
+    return this.#lost[owner]!
   }
 
   isEmpty(base: number): boolean {
@@ -82,10 +114,20 @@ export class HolderLists {
    * @returns false without memory; some of the references may have been added
    */
   add(base: number, owner: number, plane: number, slots: number): boolean {
-    if (plane !== GPU) return this.#addHolding(base, (owner << 2) | plane, slots, OTHER_PLANES)
+    if (plane !== GPU) {
+      const before = plane === SPECULATIVE ? -1 : this.#heldSlots(base, owner)
+      if (!this.#addHolding(base, (owner << 2) | plane, slots, OTHER_PLANES)) return false
+      this.#held[owner]! += countBits(slots & ~before)
+      return true
+    }
+    const elsewhere = this.#hasFlag(base, OTHER_PLANES) ? this.#heldSlots(base, owner) : 0
     const cohort = -1 - (owner >>> 5)
     const member = 1 << owner
-    if (!this.#find(base, cohort, member)) return this.#join(base, cohort, member, slots)
+    if (!this.#find(base, cohort, member)) {
+      if (!this.#join(base, cohort, member, slots)) return false
+      this.#held[owner]! += countBits(slots & ~elsewhere)
+      return true
+    }
     const records = this.#records
     const at = this.#at
     const before = records[at + 2]!
@@ -101,6 +143,7 @@ export class HolderLists {
         this.#records[this.#at + 1]! |= member
         this.#takeLast(base, records, at)
       } else records[at + 2] = after
+      this.#held[owner]! += countBits(after & ~before & ~elsewhere)
     }
     const again = before & slots
     return again === 0 || this.#addHolding(base, (owner << 2) | GPU, again, REPEATED)
@@ -108,6 +151,19 @@ export class HolderLists {
 
   /** Takes one reference from each of the slots that the owner holds; answers which ones it held. */
   drop(base: number, owner: number, plane: number, slots: number): number {
+    this.#forgotten = 0
+    if (plane === GPU && !this.#hasFlag(base, REPEATED | OTHER_PLANES)) {
+      const dropped = this.#drop(base, owner, plane, slots)
+      this.#held[owner]! -= countBits(dropped) + countBits(this.#forgotten)
+      return dropped
+    }
+    const held = this.#heldSlots(base, owner)
+    const dropped = this.#drop(base, owner, plane, slots)
+    if (dropped !== 0) this.#held[owner]! -= countBits(held & ~this.#heldSlots(base, owner))
+    return dropped
+  }
+
+  #drop(base: number, owner: number, plane: number, slots: number): number {
     let rest = slots | 0
     if (plane !== GPU || this.#hasFlag(base, REPEATED)) {
       rest = this.#dropHoldings(base, (owner << 2) | plane, rest)
@@ -123,7 +179,7 @@ export class HolderLists {
         if (records[at + 1] !== member) {
           records[at + 1]! ^= member
           // Without memory for a cohort of its own, the owner's other slots are forgotten too.
-          if (after !== 0) this.#append(base, cohort, member, after, 0)
+          if (after !== 0 && !this.#append(base, cohort, member, after, 0)) this.#forgotten = after
         } else if (after !== 0) records[at + 2] = after
         else this.#takeLast(base, records, at)
         rest &= ~before
@@ -192,17 +248,12 @@ export class HolderLists {
 
   /** True when the owner holds a slot of the segment on a medium; speculation is none. */
   hasOwner(base: number, owner: number, slot: number): boolean {
-    if (this.#find(base, -1 - (owner >>> 5), 1 << owner)) {
-      if ((this.#records[this.#at + 2]! & slot) !== 0) return true
-    }
-    for (let plane = GPU; plane < SPECULATIVE; plane++) {
-      if (this.#find(base, (owner << 2) | plane, slot)) return true
-    }
-    return false
+    return (this.#heldSlots(base, owner) & slot) !== 0
   }
 
   /** Forgets all holders of a segment. */
   clear(base: number): void {
+    this.#countLost(base)
     const page = this.#pages[pageOf(base)]!
     const h = headerAt(base)
     page.fill(0, h + RECORDS, h + segmentSize(page, base))
@@ -266,6 +317,74 @@ export class HolderLists {
       this.#room.drop(page)
       this.#budget.give(CHUNK_PAGE_BYTES)
     }
+  }
+
+  /** The slots that the owner holds on any medium. */
+  #heldSlots(base: number, owner: number): number {
+    const cohort = -1 - (owner >>> 5)
+    const member = 1 << owner
+    const page = this.#pages[pageOf(base)]!
+    const h = headerAt(base)
+    // Without holdings the owner's cohort tells all.
+    const isPlain = (page[h + STATE]! & FLAGS_MASK) === 0
+    let held = 0
+    let records = page
+    let r = h + RECORDS
+    let end = h + segmentSize(page, base) - 2
+    let chunk = page[h + FIRST_CHUNK]!
+    for (;;) {
+      for (; r < end; r += RECORD_INTS) {
+        const tag = records[r]!
+        if (tag === 0) break
+        if (tag < 0) {
+          if (tag !== cohort || (records[r + 1]! & member) === 0) continue
+          held |= records[r + 2]!
+          if (isPlain) return held
+        } else if (tag >>> 2 === owner && (tag & 3) !== SPECULATIVE) held |= records[r + 1]!
+      }
+      if (chunk === 0) return held
+      records = this.chunkPages[chunkPageOf(chunk)]!
+      const c = chunkAt(chunk)
+      r = c + 1
+      end = c + CHUNK_INTS
+      chunk = records[c]!
+    }
+  }
+
+  /** Takes note of what the holders of a segment lose with it. */
+  #countLost(base: number): void {
+    const page = this.#pages[pageOf(base)]!
+    const h = headerAt(base)
+    const lost = this.#lost
+    const told = new Set<number>()
+    let records = page
+    let r = h + RECORDS
+    let end = h + segmentSize(page, base) - 2
+    let chunk = page[h + FIRST_CHUNK]!
+    for (;;) {
+      for (; r < end; r += RECORD_INTS) {
+        const tag = records[r]!
+        if (tag === 0) break
+        if (tag < 0) {
+          const blocks = countBits(records[r + 2]!)
+          for (let bits = records[r + 1]!; bits !== 0; bits &= bits - 1) {
+            const owner = ((-1 - tag) << 5) + lowestBit(bits)
+            lost[owner]! += blocks
+            told.add(owner)
+          }
+        } else if ((tag & 3) !== SPECULATIVE) {
+          lost[tag >>> 2]! += countBits(records[r + 1]!) * records[r + 2]!
+          told.add(tag >>> 2)
+        }
+      }
+      if (chunk === 0) break
+      records = this.chunkPages[chunkPageOf(chunk)]!
+      const c = chunkAt(chunk)
+      r = c + 1
+      end = c + CHUNK_INTS
+      chunk = records[c]!
+    }
+    for (const owner of told) this.#held[owner]! -= countBits(this.#heldSlots(base, owner))
   }
 
   /** Finds the record with this tag whose second int has one of the bits. */

@@ -1,9 +1,9 @@
 import type { MemoryBudget } from './memory-budget.ts'
 import { keyAt, pageOf, type SegmentPages } from './segment-pages.ts'
 
-export const PARTITIONS = 1024
+export const PARTITIONS = 128
 const PARTITION_MASK = PARTITIONS - 1
-const FIRST_ENTRIES = 16
+const FIRST_ENTRIES = 64
 const ENTRY_BYTES = 8
 
 /** What became of a key that was to be entered. */

@@ -2,6 +2,7 @@ import type { HolderLists } from './holder-lists.ts'
 import { type KeyTable, PARTITIONS } from './key-table.ts'
 import * as layout from './segment-pages.ts'
 import { headerAt, keyAt, pageOf, type SegmentPages, segmentSize } from './segment-pages.ts'
+import type { SlotHashes } from './slot-hashes.ts'
 
 const { FIRST_CHUNK, NEXT_SLOT, STATE, RECORDS, LENGTH_MASK, EPOCH_SHIFT, EPOCH_MASK } = layout
 const UNIT_SLOTS = 32
@@ -9,6 +10,8 @@ const PAGE_SLOTS = 1 << 16
 const MIN_SIZE = 4
 /** Blocks that are forgotten in the time that it takes to look at some units. */
 const BLOCKS_PER_UNIT = 8
+/** Units that can be looked at in the time that it takes to make a partition of the tables smaller. */
+const UNITS_PER_PARTITION = 8
 /** An age beyond it is of a segment that was matched after the round began. */
 const MAX_AGE = EPOCH_MASK >>> 1
 const SAMPLED_UNITS = 2048
@@ -37,6 +40,7 @@ export class SegmentEviction {
   readonly #segments: SegmentPages
   readonly #table: KeyTable
   readonly #holders: HolderLists
+  readonly #hashes: SlotHashes
   /** Frees a segment; its holders are forgotten before. */
   readonly #free: (base: number) => void
   /** Forgets the holders of a segment that are gone; true when it is free now. */
@@ -57,12 +61,14 @@ export class SegmentEviction {
     readonly segments: SegmentPages
     readonly table: KeyTable
     readonly holders: HolderLists
+    readonly hashes: SlotHashes
     readonly free: (base: number) => void
     readonly freeIfDead: (base: number) => boolean
   }) {
     this.#segments = parts.segments
     this.#table = parts.table
     this.#holders = parts.holders
+    this.#hashes = parts.hashes
     this.#free = parts.free
     this.#freeIfDead = parts.freeIfDead
   }
@@ -115,13 +121,19 @@ export class SegmentEviction {
   }
 
   /** Gives back what is not needed any more, a table at a time. */
-  #settle(partitions: number): void {
+  #settle(units: number): void {
     if (this.#partition === 0) {
-      for (const page of this.#closed) this.#segments.settle(page)
+      for (const page of this.#closed) {
+        if (this.#segments.settle(page)) this.#hashes.dropPage(page)
+      }
       this.#holders.settle(this.#closedChunks)
     }
+    const partitions = Math.ceil(units / UNITS_PER_PARTITION)
     const end = Math.min(PARTITIONS, this.#partition + partitions)
-    for (; this.#partition < end; this.#partition++) this.#table.shrink(this.#partition)
+    for (; this.#partition < end; this.#partition++) {
+      this.#table.shrink(this.#partition)
+      this.#hashes.shrink(this.#partition)
+    }
     this.#isActive = this.#partition < PARTITIONS
   }
 
@@ -165,6 +177,10 @@ export class SegmentEviction {
     if (this.#freeIfDead(base)) return
     const to = this.#segments.allocate(size, false)
     if (to === 0) return
+    if (!this.#hashes.makeRoom(to)) {
+      this.#segments.free(to)
+      return
+    }
     const target = this.#segments.pages[pageOf(to)]!
     const from = keyAt(base)
     const at = keyAt(to)
@@ -174,6 +190,7 @@ export class SegmentEviction {
       target[at + (i << 1)] = lo
       target[at + (i << 1) + 1] = hi
       this.#table.move(lo, hi, base + i, to + i)
+      this.#hashes.move(base + i, to + i)
     }
     const h = headerAt(base)
     const g = headerAt(to)

@@ -1,4 +1,4 @@
-import { firstBits } from './bit-sets.ts'
+import { firstBits, lowestBit } from './bit-sets.ts'
 import { HolderLists } from './holder-lists.ts'
 import { ENTERED, KeyTable } from './key-table.ts'
 import { MemoryBudget } from './memory-budget.ts'
@@ -6,11 +6,16 @@ import { commonRun, PrefixLookup } from './prefix-lookup.ts'
 import { type EvictionRound, SegmentEviction } from './segment-eviction.ts'
 import * as layout from './segment-pages.ts'
 import { headerAt, keyAt, pageOf, SegmentPages, segmentSize } from './segment-pages.ts'
+import { SlotHashes } from './slot-hashes.ts'
 
 export { CPU, DISK, GPU, SPECULATIVE } from './planes.ts'
 
 // Constants of the module itself are folded into compiled code, imported ones are not.
 const { NEXT_SLOT, STATE, LENGTH_MASK, EPOCH_SHIFT, EPOCH_MASK } = layout
+/** What became of a reference that was to be taken away. */
+export const REMOVED = 2
+export const HELD_ELSEWHERE = 1
+export const UNKNOWN = 0
 const UNIT_SLOTS = 32
 const STATE_MASK = (1 << EPOCH_SHIFT) - 1
 // An epoch ends with this part of all blocks stored or marked anew, and not before as many.
@@ -42,6 +47,7 @@ export class SegmentIndex {
   readonly #table: KeyTable
   readonly #holders: HolderLists
   readonly #lookup: PrefixLookup
+  readonly #hashes: SlotHashes
   // Engines store a chain in several events and remove it from its end: these are likely to be asked for next.
   #lastStored = 0
   #nextRemoved = 0
@@ -58,6 +64,12 @@ export class SegmentIndex {
   // Blocks stored or marked anew in it, and how many end it.
   #epochBlocks = 0
   #epochEnd = MIN_EPOCH_BLOCKS
+  /** Blocks of the last call of `store` that go by other hashes than it gave: the first `unnamedCount`, in order. */
+  unnamed = new Int32Array(64)
+  unnamedCount = 0
+  /** Key of the block that `findNamed` found. */
+  keyLo = 0
+  keyHi = 0
   /** Forgets what was not matched for longest; idle until a round is begun with `evict`. */
   readonly eviction: SegmentEviction
 
@@ -66,10 +78,12 @@ export class SegmentIndex {
     this.#table = new KeyTable(this.#segments, budget)
     this.#holders = new HolderLists(this.#segments, budget)
     this.#lookup = new PrefixLookup(this.#segments, this.#table, this.#holders)
+    this.#hashes = new SlotHashes(budget)
     this.eviction = new SegmentEviction({
       segments: this.#segments,
       table: this.#table,
       holders: this.#holders,
+      hashes: this.#hashes,
       free: (base) => this.#free(base),
       freeIfDead: (base) => {
         const isDead = this.#sweeping.length > 0 && this.#holders.forget(base, this.#dead)
@@ -86,7 +100,7 @@ export class SegmentIndex {
 
   /** Bytes of the arrays. */
   get bytes(): number {
-    return this.#table.bytes + this.#segments.bytes + this.#holders.bytes
+    return this.#table.bytes + this.#segments.bytes + this.#holders.bytes + this.#hashes.bytes
   }
 
   /** Slots for blocks that are there, and those of them that are free. */
@@ -109,11 +123,15 @@ export class SegmentIndex {
 
   addOwner(): number {
     const free = this.#freeOwners.pop()
-    if (free !== undefined) return free
+    if (free !== undefined) {
+      this.#holders.reset(free)
+      return free
+    }
     const owner = this.#owners++
     if (owner >= this.#ownerRoom) {
       this.#ownerRoom *= 2
       this.#lookup.resize(this.#ownerRoom)
+      this.#holders.resize(this.#ownerRoom)
       const dead = new Int32Array(this.#ownerRoom >>> 5)
       dead.set(this.#dead)
       this.#dead = dead
@@ -151,10 +169,22 @@ export class SegmentIndex {
     this.#sweeping = []
   }
 
+  /** Blocks that the owner holds on any medium; speculation is none. */
+  heldBy(owner: number): number {
+    return this.#holders.heldBy(owner)
+  }
+
+  /** References of the owner's that were lost by eviction. */
+  lostBy(owner: number): number {
+    return this.#holders.lostBy(owner)
+  }
+
   /**
    * Adds one reference to each of `count` consecutive blocks of a chain.
    *
    * @param keys pairs; the first block is pair number `from`
+   * @param hashes the engine's own of these blocks, pairs from the first on: a block that has none takes it over. Those
+   *   with another one are in `unnamed` until the next call
    * @param parentLo with `parentHi` the key of the block before, (0, 0) when there is none or it is not known
    * @returns blocks stored: less than `count` when the memory budget is used up
    */
@@ -166,7 +196,9 @@ export class SegmentIndex {
     count: number,
     parentLo: number,
     parentHi: number,
+    hashes?: Int32Array,
   ): number {
+    this.unnamedCount = 0
     let previous = 0
     if ((parentLo | parentHi) !== 0) {
       previous = this.#lastStored
@@ -216,6 +248,10 @@ export class SegmentIndex {
       if (!this.#holders.add(base, owner, plane, firstBits(run) << offset)) {
         if (this.#holders.isEmpty(base)) this.#free(base)
         break
+      }
+      if (hashes !== undefined) {
+        let others = this.#hashes.enter(slot, hashes, i, run)
+        for (; others !== 0; others &= others - 1) this.#noteUnnamed(i + lowestBit(others))
       }
       i += run
       previous = slot + run - 1
@@ -268,6 +304,37 @@ export class SegmentIndex {
     if (this.#holders.drop(base, owner, plane, 1 << (slot - base)) === 0) return false
     if (this.#holders.isEmpty(base)) this.#free(base)
     return true
+  }
+
+  /** Looks for the block with this hash that the owner holds on some medium; true leaves its key in `keyLo`, `keyHi`. */
+  findNamed(owner: number, lo: number, hi: number): boolean {
+    const slot = this.#hashes.find(lo, hi)
+    if (slot === 0) return false
+    const base = this.#segments.baseOf(slot)
+    if (!this.#holders.hasOwner(base, owner, 1 << (slot - base))) return false
+    const page = this.#segments.pages[pageOf(slot)]!
+    this.keyLo = page[keyAt(slot)]!
+    this.keyHi = page[keyAt(slot) + 1]!
+    return true
+  }
+
+  /**
+   * Takes one reference from the block with this hash.
+   *
+   * @returns `REMOVED`; `HELD_ELSEWHERE` when the owner holds it in other planes only; `UNKNOWN` when it does not hold it
+   */
+  removeNamed(owner: number, plane: number, lo: number, hi: number): number {
+    let slot = this.#nextRemoved
+    if (slot === 0 || !this.#hashes.has(slot, lo, hi)) slot = this.#hashes.find(lo, hi)
+    if (slot === 0) return UNKNOWN
+    this.#nextRemoved = slot - 1
+    const base = this.#segments.baseOf(slot)
+    const bit = 1 << (slot - base)
+    if (this.#holders.drop(base, owner, plane, bit) === 0) {
+      return this.#holders.hasOwner(base, owner, bit) ? HELD_ELSEWHERE : UNKNOWN
+    }
+    if (this.#holders.isEmpty(base)) this.#free(base)
+    return REMOVED
   }
 
   /** Takes one reference from each of `count` blocks that the owner holds in that plane. */
@@ -345,6 +412,15 @@ export class SegmentIndex {
     this.#epochEnd = Math.max(MIN_EPOCH_BLOCKS, this.#table.size >>> EPOCH_PARTS_LOG2)
   }
 
+  #noteUnnamed(block: number): void {
+    if (this.unnamedCount === this.unnamed.length) {
+      const more = new Int32Array(this.unnamedCount * 2)
+      more.set(this.unnamed)
+      this.unnamed = more
+    }
+    this.unnamed[this.unnamedCount++] = block
+  }
+
   /** The slot of the key if it is the one after `previous`: in its segment, or in the one stored last after it. */
   #following(previous: number, lo: number, hi: number): number {
     const page = this.#segments.pages[pageOf(previous)]!
@@ -418,6 +494,7 @@ export class SegmentIndex {
     for (let i = 0; i < length; i++) {
       this.#table.leave(page[first + (i << 1)]!, page[first + (i << 1) + 1]!, base + i)
     }
+    this.#hashes.leave(base, length)
     this.#segments.free(base)
   }
 }

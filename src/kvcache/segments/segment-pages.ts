@@ -187,17 +187,18 @@ export class SegmentPages {
     this.#eachWithRoom(page, (unit, log2) => this.#unlink(unit, log2))
   }
 
-  /** Gives a closed page back if it is empty, else makes segments in it again. */
-  settle(page: number): void {
+  /** Gives a closed page back if it is empty, and answers true, else makes segments in it again. */
+  settle(page: number): boolean {
     if (this.#used[page] === 0) {
       this.pages[page] = DROPPED
       this.#pageCount--
       this.#room.drop(page)
       this.#budget.give(PAGE_BYTES)
-      return
+      return true
     }
     this.#room.open(page)
     this.#eachWithRoom(page, (unit, log2) => this.#link(unit, log2))
+    return false
   }
 
   /** Calls back for the units of a page that have segments and room for another. */

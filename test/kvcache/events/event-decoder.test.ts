@@ -156,6 +156,32 @@ describe('EventDecoder', () => {
     )
   })
 
+  it('reads tokens of all widths in every event of a batch, wherever the array ends', () => {
+    const pick = below(seeded(12))
+    const decoder = new EventDecoder()
+    const widths = [0x80, 0x100, 0x1_0000, 2 ** 32]
+    for (let round = 0; round < 3000; round++) {
+      // Most arrays are of tokens only; some have a number that is none, or nothing but such.
+      const events = Array.from({ length: 1 + pick(3) }, () => {
+        const oddness = [0, 0, 0.02, 1][pick(4)]!
+        const tokens = Array.from({ length: pick(60) }, () => {
+          if (pick(1000) < oddness * 1000) return pick(2) === 0 ? -1 - pick(200) : 2n ** 40n + 7n
+          return pick(widths[pick(4)]!)
+        })
+        return { type: 'BlockStored', block_hashes: [1], block_size: 1, token_ids: tokens }
+      })
+      const bytes = encode([1, events], { useBigInt64: true })
+      const expected = events.map((event) =>
+        event.token_ids.map((token) => Number(BigInt.asIntN(32, BigInt(token)))),
+      )
+      const tokensOf = decoded(bytes, decoder)!.events.map((event) => event.token_ids)
+      assert.deepEqual(tokensOf, expected)
+      for (let end = bytes.length - 1 - pick(70); end > 0; end -= 1 + pick(200)) {
+        assert.equal(decoder.open(bytes.slice(0, end)), false)
+      }
+    }
+  })
+
   it('skips unknown keys, elements, types and shapes', () => {
     const stored = { type: 'BlockStored', block_hashes: [1], token_ids: [5], block_size: 1 }
     const bytes = encode([

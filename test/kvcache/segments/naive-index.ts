@@ -39,6 +39,15 @@ export class NaiveIndex {
     }
     return { blocks, weighted }
   }
+  /** Distinct blocks that the owner holds on a medium. */
+  heldBy(owner: number) {
+    const held = new Set<string>()
+    for (const key of this.#counts.keys()) {
+      const [name, plane, ...pair] = key.split(' ')
+      if (name === String(owner) && plane !== '3') held.add(pair.join(' '))
+    }
+    return held.size
+  }
   get size() {
     return this.#counts.size
   }

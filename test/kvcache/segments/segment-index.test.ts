@@ -118,6 +118,7 @@ describe('SegmentIndex', () => {
             compared++
           }
         }
+        if (step % 20 === 0) assert.equal(index.heldBy(owner.number), naive.heldBy(owner.name))
         if (step % 7 === 0) index.sweep(3)
       }
       assert.ok(compared > 5_000)
