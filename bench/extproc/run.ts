@@ -1,11 +1,12 @@
-// What an ext_proc exchange costs: our server with a router that decides nothing, beside two pickers that do nothing, each
-// in a process of its own, measured in turn by the load tool of bench/epp.
+// What an ext_proc exchange costs: our server with a router that decides nothing, beside pickers that do nothing, each in a
+// process of its own, measured in turn by the load tool of bench/epp. The yardstick is N, the load tool's own picker in Go.
 //
-//   npm run bench -- extproc [--epp NAME:PID:PORT]... [--seconds N] [--only REGEX] [--envoy PATH]
+//   npm run bench -- extproc [--epp NAME:PID:PORT]... [--seconds N] [--reps N] [--only REGEX] [--envoy PATH] [--pickers REGEX]
 //
 // `--epp` adds a picker that already listens (plaintext, model `bench-model`). `--envoy` is for cases of `--only` that go
 // through one, such as `closed/0.5k`; there the null pickers fail some requests, since they do not look after resets as
-// src/extproc/connections.ts does. The table goes to stdout, the rows to bench/out/extproc.json.
+// src/extproc/grpc/connections.ts does. The table goes to stdout: medians of all runs but the first, in which code is still
+// being compiled. The rows go to bench/out/extproc.json.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -17,6 +18,8 @@ const { values: options } = parseArgs({
   options: {
     epp: { type: 'string', multiple: true, default: [] },
     seconds: { type: 'string', default: '2' },
+    reps: { type: 'string', default: '4' },
+    pickers: { type: 'string', default: '.' },
     envoy: { type: 'string', default: 'envoy' },
     only: { type: 'string', default: '^direct/(0\\.5k|24k|400k|0\\.5k/sse100)$' },
   },
@@ -45,13 +48,18 @@ interface Row {
 const endpointsFile = `${out}/endpoints.yaml`
 const nothing = (script: string) => (port: string) => [here(script), port, DESTINATION]
 
-const pickers: readonly { readonly name: string; args(port: string): readonly string[] }[] = [
+interface Picker {
+  readonly name: string
+  /** Node when absent. */
+  readonly command?: string
+  args(port: string): readonly string[]
+}
+
+const pickers: readonly Picker[] = [
+  { name: 'N', command: tool, args: (port) => ['null', '-port', port] },
   { name: 'null-http2', args: nothing('./null-http2.mjs') },
   { name: 'null-grpc-js', args: nothing('./null-grpc-js.mjs') },
-  {
-    name: 'exchange',
-    args: (port) => ['--import', 'tsx', here('./exchange.ts'), port, DESTINATION],
-  },
+  { name: 'exchange', args: nothing('./exchange.mjs') },
   {
     name: 'epp',
     args: (port) => [
@@ -67,24 +75,26 @@ mkdirSync(out, { recursive: true })
 execFileSync('nice', ['go', 'build', '-o', tool, '.'], { cwd: here('../epp'), stdio: 'inherit' })
 writeFileSync(endpointsFile, execFileSync(tool, ['endpoints', '-n', '8']))
 
+const chosen = pickers.filter(({ name }) => new RegExp(options.pickers).test(name))
 const children: ChildProcess[] = []
 try {
   const targets = await Promise.all(
-    pickers.map(async ({ name, args }, i) => {
+    chosen.map(async ({ name, command = process.execPath, args }, i) => {
       const port = BASE_PORT + i
-      const child = spawn('nice', [process.execPath, ...args(String(port))], {
+      const child = spawn('nice', [command, ...args(String(port))], {
         stdio: ['ignore', 'pipe', 'inherit'],
       })
       children.push(child)
-      await listening(child, name)
+      // The load tool waits for the ports; the picker in Go says nothing.
+      if (command === process.execPath) await listening(child, name)
       return `${name}:${child.pid}:${port}`
     }),
   )
   const epps = [...targets, ...options.epp].flatMap((target) => ['-epp', target])
-  const args = ['run', '-only', options.only, '-seconds', options.seconds]
+  const args = ['run', '-only', options.only, '-seconds', options.seconds, '-reps', options.reps]
   args.push('-envoy', options.envoy, '-out', rowsFile)
   await run('nice', [tool, ...args, ...epps])
-  print(JSON.parse(readFileSync(rowsFile, 'utf8')))
+  print(warm(JSON.parse(readFileSync(rowsFile, 'utf8'))))
 } finally {
   for (const child of children) child.kill()
 }
@@ -110,33 +120,62 @@ function run(command: string, args: readonly string[]): Promise<void> {
   })
 }
 
+/** All but the first run of each picker in each case, where there are others. */
+function warm(rows: readonly Row[]): Row[] {
+  return rows.filter(
+    (row, i) =>
+      options.reps === '1' ||
+      rows.slice(0, i).some((other) => other.case === row.case && other.epp === row.epp),
+  )
+}
+
 function print(rows: readonly Row[]): void {
+  const cpuMs = (name: string, epp: string) =>
+    median(rows.filter((row) => row.case === name && row.epp === epp).map((r) => r.eppCpuMsPerReq))
   console.log(
-    `${availableParallelism()} cores, Node ${process.version}; 64 streams on 4 connections`,
+    `${availableParallelism()} cores, Node ${process.version}; 64 streams on 4 connections; medians of ${Math.max(1, Number(options.reps) - 1)}`,
   )
   console.log(
-    'case                  picker           streams/s   p50 ms   p99 ms  CPU ms/req  peak MB  errors',
+    'case                      picker           streams/s   p50 ms   p99 ms  CPU ms/req    / N  peak MB  errors',
   )
-  for (const row of rows) {
-    console.log(
-      [
-        row.case.padEnd(21),
-        row.epp.padEnd(15),
-        row.perSecond.toFixed(0).padStart(10),
-        row.p50ms.toFixed(2).padStart(8),
-        row.p99ms.toFixed(2).padStart(8),
-        row.eppCpuMsPerReq.toFixed(3).padStart(11),
-        row.eppPeakRssMB.toFixed(0).padStart(8),
-        row.firstError ? `${row.errors} ${row.firstError}` : String(row.errors).padStart(7),
-      ].join(' '),
-    )
+  for (const name of new Set(rows.map((row) => row.case))) {
+    const ofCase = rows.filter((row) => row.case === name)
+    for (const epp of new Set(ofCase.map((row) => row.epp))) {
+      const all = ofCase.filter((row) => row.epp === epp)
+      const of = (key: 'perSecond' | 'p50ms' | 'p99ms' | 'eppPeakRssMB') =>
+        median(all.map((row) => row[key]))
+      const failed = all.find((row) => row.firstError)
+      const errors = all.reduce((sum, row) => sum + row.errors, 0)
+      console.log(
+        [
+          name.padEnd(25),
+          epp.padEnd(15),
+          of('perSecond').toFixed(0).padStart(10),
+          of('p50ms').toFixed(2).padStart(8),
+          of('p99ms').toFixed(2).padStart(8),
+          cpuMs(name, epp).toFixed(3).padStart(11),
+          (cpuMs(name, epp) / cpuMs(name, 'N')).toFixed(2).padStart(6),
+          of('eppPeakRssMB').toFixed(0).padStart(8),
+          failed ? `${errors} ${failed.firstError}` : String(errors).padStart(7),
+        ].join(' '),
+      )
+    }
   }
-  console.log('\nCPU microseconds per response chunk: (0.5k/sse100 - 0.5k) / 100')
-  for (const { epp } of rows.filter((row) => row.case === 'direct/0.5k')) {
-    const cost = (name: string) =>
-      rows.find((row) => row.epp === epp && row.case === name)?.eppCpuMsPerReq
-    const whole = cost('direct/0.5k/sse100')
-    if (whole !== undefined)
-      console.log(`  ${epp.padEnd(15)} ${((whole - cost('direct/0.5k')!) * 10).toFixed(1)}`)
+  for (const [name, base, chunks] of [
+    ['direct/0.5k/sse100', 'direct/0.5k', 100],
+    ['rate4/0.5k/sse500gap2ms', 'rate20/0.5k', 500],
+  ] as const) {
+    const epps = new Set(rows.filter((row) => row.case === name).map((row) => row.epp))
+    if (epps.size === 0 || !rows.some((row) => row.case === base)) continue
+    console.log(`\nCPU microseconds per response chunk, and / N: (${name} - ${base}) / ${chunks}`)
+    const chunkUs = (epp: string) => ((cpuMs(name, epp) - cpuMs(base, epp)) * 1000) / chunks
+    for (const epp of epps) {
+      const ratio = chunkUs(epp) / chunkUs('N')
+      console.log(`  ${epp.padEnd(15)} ${chunkUs(epp).toFixed(1).padStart(6)} ${ratio.toFixed(2)}`)
+    }
   }
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
 }

@@ -1,10 +1,17 @@
-import type { experimental } from '@grpc/grpc-js'
 import type { Counter, Logger, Metrics } from '../framework/services.ts'
 
 /** A certificate chain and its key, in PEM. */
 export interface KeyPair {
   readonly certificate: Buffer
   readonly privateKey: Buffer
+}
+
+/** The certificate that a server shows. */
+export interface CertificateSource {
+  /** The one to begin with. */
+  readonly pair: KeyPair
+  /** Calls back with each one after it. Returns a function that ends it. */
+  listen(changed: (pair: KeyPair) => void): () => void
 }
 
 /** How often the files are read: a mounted Secret changes about a minute after it was edited. */
@@ -21,20 +28,18 @@ export interface CertificateFilesParts {
   readonly readMs?: number
 }
 
-type Listener = experimental.IdentityCertificateUpdateListener
-
 /**
- * The certificate of a gRPC server, read again and again as long as the server listens.
+ * The certificate of a server, read again and again as long as the server listens.
  *
  * New connections get what the files say, open ones keep what they have. Files that cannot be read, or do not belong
  * together as in the middle of a change, leave the certificate as it was; the log says so once for each reason.
  */
-export class CertificateFiles implements experimental.CertificateProvider {
+export class CertificateFiles implements CertificateSource {
   readonly #parts: CertificateFilesParts
   readonly #logger: Logger
   readonly #taken: Counter
   readonly #refused: Counter
-  readonly #listeners = new Set<Listener>()
+  readonly #listeners = new Set<(pair: KeyPair) => void>()
   #pair: KeyPair
   #timer: NodeJS.Timeout | undefined
 
@@ -53,23 +58,20 @@ export class CertificateFiles implements experimental.CertificateProvider {
     this.#refused = reloads('failed')
   }
 
-  addIdentityCertificateListener(listener: Listener): void {
-    this.#listeners.add(listener)
-    // Whoever listens is not ready for an answer before this call ends.
-    process.nextTick(() => listener(this.#pair))
+  get pair(): KeyPair {
+    return this.#pair
+  }
+
+  listen(changed: (pair: KeyPair) => void): () => void {
+    this.#listeners.add(changed)
     this.#timer ??= this.#nextLook()
+    return () => {
+      this.#listeners.delete(changed)
+      if (this.#listeners.size > 0) return
+      clearTimeout(this.#timer)
+      this.#timer = undefined
+    }
   }
-
-  removeIdentityCertificateListener(listener: Listener): void {
-    this.#listeners.delete(listener)
-    if (this.#listeners.size > 0) return
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
-
-  /** Certificates of clients are not asked for. */
-  addCaCertificateListener(): void {}
-  removeCaCertificateListener(): void {}
 
   #nextLook(): NodeJS.Timeout {
     return setTimeout(() => void this.#look(), this.#parts.readMs ?? READ_MS).unref()

@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
-import { experimental, ServerCredentials } from '@grpc/grpc-js'
 import { generate } from 'selfsigned'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Logger, Metrics } from '../framework/services.ts'
-import { CertificateFiles, type KeyPair } from './certificate-files.ts'
+import { CertificateFiles, type CertificateSource, type KeyPair } from './certificate-files.ts'
 
 /** How the ext_proc port is secured. */
 export interface TlsOptions {
@@ -26,18 +25,18 @@ export interface TlsServices {
 const TEN_YEARS_MS = 10 * 365 * 24 * 3600 * 1000
 
 /**
- * Credentials of the ext_proc port. No gateway checks the certificate (they speak TLS for the sake of privacy), so one
- * made at start serves; a P-256 key takes milliseconds to make.
+ * The certificate of the ext_proc port; undefined where it serves plaintext. No gateway checks it (they speak TLS for the
+ * sake of privacy), so one made at start serves; a P-256 key takes milliseconds to make.
  *
  * @param services needed where certificates are to be reloaded
  * @throws {SchedulerError} START_FAILED when a certificate cannot be read or used
  */
-export async function serverCredentials(
+export async function serverCertificate(
   tls: TlsOptions,
   services?: TlsServices,
-): Promise<ServerCredentials> {
+): Promise<CertificateSource | undefined> {
   const { secureServing, certPath, enableCertReload } = tls
-  if (!secureServing) return ServerCredentials.createInsecure()
+  if (!secureServing) return undefined
   const read = () => (certPath === undefined ? selfSigned() : fromFolder(certPath))
   const pair = await read()
   try {
@@ -50,12 +49,9 @@ export async function serverCredentials(
     )
   }
   if (enableCertReload && certPath !== undefined && services !== undefined) {
-    const files = new CertificateFiles(pair, { read, check: checkPair, ...services })
-    return experimental.createCertificateProviderServerCredentials(files, null, false)
+    return new CertificateFiles(pair, { read, check: checkPair, ...services })
   }
-  return ServerCredentials.createSsl(null, [
-    { cert_chain: pair.certificate, private_key: pair.privateKey },
-  ])
+  return { pair, listen: () => () => {} }
 }
 
 /** @throws when one of them is not PEM or they do not belong together */

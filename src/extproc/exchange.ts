@@ -4,27 +4,36 @@ import { answerCode } from '../framework/routing/error-answer.ts'
 import { bodyTooLarge, HeldBody } from '../framework/routing/held-body.ts'
 import type { GatewayCall, IncomingRequest, Routed } from '../framework/services.ts'
 import { immediateErrorAnswer } from './answers.ts'
+import { BodyPieces } from './body-pieces.ts'
 import type { Exchanges } from './exchanges.ts'
+import type { CallHandler } from './grpc/call.ts'
+import { STATUS, type Status } from './grpc/status.ts'
 import { BODY_MODE, MESSAGE, ProcessingRequest } from './processing-request.ts'
 import {
   ANSWER,
   destinationAnswer,
   emptyAnswer,
+  requestBodyAnswers,
+  responseBodyAnswers,
   responseHeadersAnswer,
   skippingAnswer,
-  streamedBodyAnswers,
   trailersDestinationAnswer,
 } from './processing-response.ts'
 
 /** The gRPC stream of one exchange, as far as the exchange needs it. */
 export interface Stream {
-  /** Sends one message. `written` is called when it has left the process's buffers; never if the stream breaks. */
-  send(message: Buffer, written?: () => void): void
-  /** Ends the stream with status OK; nothing happens where it has ended. */
-  end(): void
-  /** Ends the stream with INVALID_ARGUMENT. */
-  refuse(details: string): void
+  /**
+   * Sends frames, whole or in parts, together.
+   *
+   * @param written called when they have left the process's buffers; never if the stream breaks
+   */
+  send(frames: readonly Uint8Array[], written?: () => void): void
+  /** Ends the stream, with OK unless a status is given; nothing happens where it has ended. */
+  end(status?: Status, details?: string): void
 }
+
+/** Response chunks that come so soon after others wait until what has arrived is read, and are answered together. */
+const TOGETHER_MS = 0.2
 
 /** Where the request phase stands. */
 type Phase =
@@ -58,7 +67,7 @@ const EMPTY_RESPONSE_TRAILERS = emptyAnswer(ANSWER.responseTrailers)
  * the rest goes by unseen. A streamed body, or none, is never seen before the headers must be answered: such a request is
  * routed on its headers alone.
  */
-export class Exchange {
+export class Exchange implements CallHandler {
   readonly #stream: Stream
   readonly #shared: Exchanges
   #abort: AbortController | undefined
@@ -83,11 +92,13 @@ export class Exchange {
   #watched = true
   #sawResponse = false
   /** Response bytes that wait for the next flush. */
-  #responsePieces: Uint8Array[] = []
+  readonly #responsePieces = new BodyPieces()
   /** The answer to the response's headers, until the next flush. */
   #responseHeadersAnswer: Buffer | undefined
   #responseEnded = false
   #flushPlanned = false
+  /** When response messages came last. */
+  #respondedMs = 0
 
   constructor(stream: Stream, shared: Exchanges) {
     this.#stream = stream
@@ -101,14 +112,28 @@ export class Exchange {
     this.#call = call
   }
 
-  /** Takes one message as it came. Never throws. */
-  receive(bytes: Buffer): void {
+  message(bytes: Buffer, start: number, end: number): void {
     if (this.#phase === 'closed') return
     try {
-      if (!message.read(bytes)) this.#malformed('the message is not a ProcessingRequest')
-      else this.#handle()
+      if (!message.read(bytes, start, end))
+        this.#malformed('the message is not a ProcessingRequest')
+      else this.#handle(bytes)
     } catch (error) {
       this.#fault(error)
+    }
+  }
+
+  /** A chunk that comes alone is answered at once: to wait for others would cost it a turn of the event loop. */
+  pause(): void {
+    if (!this.#hasResponse) return
+    const nowMs = performance.now()
+    const isAlone = nowMs - this.#respondedMs > TOGETHER_MS
+    this.#respondedMs = nowMs
+    if (isAlone || this.#responseEnded) {
+      this.flush()
+    } else if (!this.#flushPlanned) {
+      this.#flushPlanned = true
+      this.#shared.flushSoon(this)
     }
   }
 
@@ -119,8 +144,8 @@ export class Exchange {
     this.#stream.end()
   }
 
-  /** The stream is no more. */
-  cancelled(): void {
+  closed(): void {
+    this.flush()
     this.#gone()
     this.#body.release()
   }
@@ -142,23 +167,39 @@ export class Exchange {
   /** Sends what the response phase has ready. */
   flush(): void {
     this.#flushPlanned = false
-    if (this.#phase === 'closed') return
-    if (this.#responseHeadersAnswer !== undefined) {
-      this.#stream.send(this.#responseHeadersAnswer)
+    if (this.#phase === 'closed' || !this.#hasResponse) return
+    try {
+      const ended = this.#responseEnded
+      const answers = this.#bodyAnswers(ended)
+      if (this.#responseHeadersAnswer !== undefined) answers.unshift(this.#responseHeadersAnswer)
       this.#responseHeadersAnswer = undefined
+      this.#stream.send(answers)
+      if (ended) this.#completed()
+    } catch (error) {
+      this.#fault(error)
     }
-    const ended = this.#responseEnded
-    if (this.#responsePieces.length > 0 || ended) {
-      const pieces = this.#responsePieces
-      this.#responsePieces = []
-      for (const answer of streamedBodyAnswers(ANSWER.responseBody, pieces, ended)) {
-        this.#stream.send(answer)
-      }
-    }
-    if (ended) this.#completed()
   }
 
-  #handle() {
+  /** Whether the response phase has anything to send. */
+  get #hasResponse(): boolean {
+    return (
+      this.#responsePieces.bytes > 0 ||
+      this.#responseHeadersAnswer !== undefined ||
+      this.#responseEnded
+    )
+  }
+
+  /** The response's body as far as it is here, and shown to whoever watches it. */
+  #bodyAnswers(ends: boolean): Buffer[] {
+    const routed = this.#watched ? this.#routed : undefined
+    return responseBodyAnswers(
+      this.#responsePieces,
+      ends,
+      routed && ((bytes) => routed.responseBody(bytes)),
+    )
+  }
+
+  #handle(bytes: Buffer) {
     if (message.observing) {
       this.#shared.observed.inc()
       this.#shared.logger.warnOnce(
@@ -180,13 +221,13 @@ export class Exchange {
       case MESSAGE.requestHeaders:
         return this.#requestHeaders()
       case MESSAGE.requestBody:
-        return this.#requestBody()
+        return this.#requestBody(bytes)
       case MESSAGE.requestTrailers:
         return this.#requestTrailers()
       case MESSAGE.responseHeaders:
         return this.#responseHeaders()
       case MESSAGE.responseBody:
-        return this.#responseBody()
+        return this.#responseBody(bytes)
       case MESSAGE.responseTrailers:
         return this.#responseTrailers()
     }
@@ -229,17 +270,17 @@ export class Exchange {
     if (isFullDuplex(this.#requestMode)) return
     if (this.#isBuffered) {
       const mayWatch = this.#shared.router.mayWatchResponse(this.#call)
-      this.#stream.send(
+      this.#stream.send([
         mayWatch || isFullDuplex(this.#responseMode)
           ? EMPTY_REQUEST_HEADERS
           : skippingAnswer(this.#requestMode),
-      )
+      ])
       return
     }
     this.#route()
   }
 
-  #requestBody() {
+  #requestBody(bytes: Buffer) {
     if (this.#phase === 'start') return this.#malformed('request_body came before request_headers')
     // Envoy 1.35 and later may send a second end of stream after a large body (envoy#46237).
     if (this.#requestEnded) return
@@ -247,14 +288,13 @@ export class Exchange {
     this.#requestEnded = message.endOfStream
     if (!isFullDuplex(this.#requestMode) && !this.#isBuffered) {
       if (this.#phase === 'routing') this.#owedBodyAnswers++
-      else this.#stream.send(EMPTY_REQUEST_BODY)
+      else this.#stream.send([EMPTY_REQUEST_BODY])
       return this.#endIfUnwatched()
     }
     if (this.#phase !== 'body') return
-    const piece = message.body()
-    if (piece.length > 0) {
+    if (message.bodyEnd > message.bodyStart) {
       try {
-        this.#body.add(piece)
+        this.#body.add(held(bytes, message.bodyStart, message.bodyEnd))
       } catch (error) {
         return this.#refuse(error)
       }
@@ -272,7 +312,7 @@ export class Exchange {
     this.#sawTrailers = true
     if (this.#phase === 'body') return this.#route()
     if (this.#phase === 'routed') {
-      this.#stream.send(EMPTY_REQUEST_TRAILERS)
+      this.#stream.send([EMPTY_REQUEST_TRAILERS])
       this.#endIfUnwatched()
     }
   }
@@ -309,7 +349,7 @@ export class Exchange {
       routed.end(this.#sawResponse ? 'aborted' : 'client-gone')
       return
     }
-    let answers: Buffer[]
+    let answers: Uint8Array[]
     try {
       answers = this.#requestAnswers(routed)
     } catch (error) {
@@ -321,25 +361,23 @@ export class Exchange {
     this.#phase = 'routed'
     this.#shared.routed.inc()
     this.#body.drop()
-    const last = answers.length - 1
-    for (let i = 0; i < last; i++) this.#stream.send(answers[i]!)
-    this.#stream.send(answers[last]!, () => this.#body.release())
+    this.#stream.send(answers, () => this.#body.release())
     this.#endIfUnwatched()
   }
 
   /** What the request phase is answered with, in Envoy's order: headers, body, trailers; at least one. */
-  #requestAnswers(routed: Routed): Buffer[] {
+  #requestAnswers(routed: Routed): Uint8Array[] {
     if (this.#isBuffered && !this.#requestEndedInHeaders) return this.#bufferedAnswers(routed)
     const maySkip = !isFullDuplex(this.#requestMode) && !isFullDuplex(this.#responseMode)
     const skips = maySkip && !routed.watchResponse
-    const answers = [
+    const answers: Uint8Array[] = [
       destinationAnswer(ANSWER.requestHeaders, routed, {
         ...(skips && { skipResponse: { requestBodyMode: this.#requestMode } }),
       }),
     ]
     if (isFullDuplex(this.#requestMode) && !this.#requestEndedInHeaders) {
       const ends = !this.#sawTrailers
-      answers.push(...streamedBodyAnswers(ANSWER.requestBody, routed.body, ends))
+      answers.push(...requestBodyAnswers(routed.body, ends))
     }
     for (let owed = this.#owedBodyAnswers; owed > 0; owed--) answers.push(EMPTY_REQUEST_BODY)
     if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)
@@ -347,7 +385,7 @@ export class Exchange {
   }
 
   /** A buffered request's headers are answered already: the destination goes with the body, else with the trailers. */
-  #bufferedAnswers(routed: Routed): Buffer[] {
+  #bufferedAnswers(routed: Routed): Uint8Array[] {
     if (!this.#sawBody) return [trailersDestinationAnswer(routed.destination)]
     const changed =
       routed.body.length !== this.#body.pieces.length ||
@@ -381,39 +419,32 @@ export class Exchange {
       if (set !== undefined && set.size > 0) answer = responseHeadersAnswer(set)
     }
     if (message.endOfStream) {
-      this.#stream.send(answer)
+      this.#stream.send([answer])
       return this.#completed()
     }
     this.#responseHeadersAnswer = answer
-    this.#planFlush()
   }
 
-  #responseBody() {
+  #responseBody(bytes: Buffer) {
     if (!this.#routed || this.#responseEnded) return
-    const body = message.body()
-    if (body.length > 0 && this.#watched) this.#routed.responseBody(body)
-    if (!isFullDuplex(this.#responseMode)) {
-      this.flush()
-      this.#stream.send(EMPTY_RESPONSE_BODY)
-      if (message.endOfStream) this.#completed()
+    const { bodyStart, bodyEnd } = message
+    if (isFullDuplex(this.#responseMode)) {
+      this.#responsePieces.add(bytes, bodyStart, bodyEnd)
+      this.#responseEnded = message.endOfStream
       return
     }
-    if (body.length > 0) this.#responsePieces.push(body)
-    this.#responseEnded = message.endOfStream
-    this.#planFlush()
+    if (bodyEnd > bodyStart && this.#watched)
+      this.#routed.responseBody(bytes.subarray(bodyStart, bodyEnd))
+    this.flush()
+    this.#stream.send([EMPTY_RESPONSE_BODY])
+    if (message.endOfStream) this.#completed()
   }
 
   #responseTrailers() {
     if (!this.#routed || this.#responseEnded) return
     this.flush()
-    this.#stream.send(EMPTY_RESPONSE_TRAILERS)
+    this.#stream.send([EMPTY_RESPONSE_TRAILERS])
     this.#completed()
-  }
-
-  #planFlush(): void {
-    if (this.#flushPlanned) return
-    this.#flushPlanned = true
-    this.#shared.flushSoon(this)
   }
 
   /**
@@ -469,7 +500,7 @@ export class Exchange {
         stack: error instanceof Error ? error.stack : undefined,
       })
     }
-    this.#stream.send(immediateErrorAnswer(error))
+    this.#stream.send([immediateErrorAnswer(error)])
     this.#close()
     this.#stream.end()
   }
@@ -482,7 +513,7 @@ export class Exchange {
     )
     if (this.#watched) this.#routed?.end('aborted')
     this.#close()
-    this.#stream.refuse(details)
+    this.#stream.end(STATUS.invalidArgument, details)
   }
 
   /** A fault of this program while it handled a message. */
@@ -505,7 +536,7 @@ export class Exchange {
     this.#phase = 'closed'
     if (wasRouting) this.#abort?.abort()
     this.#body.drop()
-    this.#responsePieces = []
+    this.#responsePieces.clear()
     if (this.#routed === undefined) this.#body.release()
     this.#shared.remove(this)
   }
@@ -531,4 +562,12 @@ function changedBodyAnswer(routed: Routed, body: Buffer, isSized: boolean): Buff
 
 function isFullDuplex(mode: number): boolean {
   return mode === BODY_MODE.fullDuplexStreamed || mode === BODY_MODE.grpc
+}
+
+/** A piece to be held. It is a view, except where it would keep a much larger buffer, with what else came, from being freed. */
+function held(bytes: Buffer, start: number, end: number): Buffer {
+  if (4 * (end - start) >= bytes.buffer.byteLength) return bytes.subarray(start, end)
+  const piece = Buffer.allocUnsafe(end - start)
+  bytes.copy(piece, 0, start, end)
+  return piece
 }

@@ -30,6 +30,9 @@ const SUBSET_KEY = 'x-gateway-destination-endpoint-subset'
 const SERVED_NAMESPACE = 'envoy.lb'
 const SERVED_KEY = 'x-gateway-destination-endpoint-served'
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are ASCII, too.
+const NOT_ASCII = /[^\x00-\x7f]/
+
 // One set for all messages: reading is synchronous and never re-entered.
 const outer = new FieldReader()
 const middle = new FieldReader()
@@ -45,8 +48,9 @@ export class ProcessingRequest {
   #bytes: Buffer = Buffer.alloc(0)
   #headersStart = 0
   #headersEnd = 0
-  #bodyStart = 0
-  #bodyEnd = 0
+  /** A body message's bytes are `[bodyStart, bodyEnd)` of the buffer that it was read from. */
+  bodyStart = 0
+  bodyEnd = 0
   #metadataStart = 0
   #metadataEnd = 0
   kind = 0
@@ -58,17 +62,17 @@ export class ProcessingRequest {
   requestBodyMode = 0
   responseBodyMode = 0
 
-  /** False when the bytes are not such a message. */
-  read(bytes: Buffer): boolean {
+  /** Reads `bytes[start, end)`; false when they are not such a message. */
+  read(bytes: Buffer, start = 0, end = bytes.length): boolean {
     this.#bytes = bytes
     this.kind = MESSAGE.none
     this.endOfStream = false
     this.observing = false
     this.hasModes = false
     this.#headersStart = this.#headersEnd = 0
-    this.#bodyStart = this.#bodyEnd = 0
+    this.bodyStart = this.bodyEnd = 0
     this.#metadataStart = this.#metadataEnd = 0
-    outer.reset(bytes, 0, bytes.length)
+    outer.reset(bytes, start, end)
     while (outer.next()) {
       if (outer.wireType !== LENGTH_DELIMITED) {
         if (outer.field === OBSERVABILITY_MODE) this.observing = outer.value !== 0
@@ -89,7 +93,7 @@ export class ProcessingRequest {
 
   /** The bytes of a body message, not copied. */
   body(): Buffer {
-    return this.#bytes.subarray(this.#bodyStart, this.#bodyEnd)
+    return this.#bytes.subarray(this.bodyStart, this.bodyEnd)
   }
 
   /** Bytes that the headers take in the message, names, values and framing. */
@@ -103,6 +107,7 @@ export class ProcessingRequest {
    */
   headers(): Map<string, string> | undefined {
     const headers = new Map<string, string>()
+    const text = this.#headersText()
     middle.reset(this.#bytes, this.#headersStart, this.#headersEnd)
     while (middle.next()) {
       if (middle.field !== 1 || middle.wireType !== LENGTH_DELIMITED) continue
@@ -112,11 +117,11 @@ export class ProcessingRequest {
       inner.reset(this.#bytes, middle.start, middle.end)
       while (inner.next()) {
         if (inner.wireType !== LENGTH_DELIMITED) continue
-        if (inner.field === 1) name = this.#text(inner.start, inner.end).toLowerCase()
-        else if (inner.field === 2 && !hasRawValue) value = this.#text(inner.start, inner.end)
+        if (inner.field === 1) name = text(inner.start, inner.end).toLowerCase()
+        else if (inner.field === 2 && !hasRawValue) value = text(inner.start, inner.end)
         else if (inner.field === 3 && inner.end > inner.start) {
           hasRawValue = true
-          value = this.#text(inner.start, inner.end)
+          value = text(inner.start, inner.end)
         }
       }
       if (inner.malformed) return undefined
@@ -124,6 +129,14 @@ export class ProcessingRequest {
       headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`)
     }
     return middle.malformed ? undefined : headers
+  }
+
+  /** Reads text out of the headers. As a rule they are ASCII, framing included, and are then decoded as a whole. */
+  #headersText(): (start: number, end: number) => string {
+    const from = this.#headersStart
+    const whole = this.#bytes.toString('latin1', from, this.#headersEnd)
+    if (NOT_ASCII.test(whole)) return (start, end) => this.#text(start, end)
+    return (start, end) => whole.slice(start - from, end - from)
   }
 
   /**
@@ -162,8 +175,8 @@ export class ProcessingRequest {
       if (middle.wireType === LENGTH_DELIMITED) {
         if (middle.field !== 1) continue
         if (isBody) {
-          this.#bodyStart = middle.start
-          this.#bodyEnd = middle.end
+          this.bodyStart = middle.start
+          this.bodyEnd = middle.end
         } else {
           this.#headersStart = middle.start
           this.#headersEnd = middle.end

@@ -1,4 +1,8 @@
+import type { BodyPieces } from './body-pieces.ts'
+import { FRAME_HEAD_BYTES, putFrameHead } from './grpc/frames.ts'
 import { BackwardWriter, LENGTH_DELIMITED, putVarint, varintBytes } from './wire.ts'
+
+// Answers are whole gRPC frames: the head that says the length, and one message.
 
 /** Which answer it is: the field number in `ProcessingResponse`. */
 export const ANSWER = {
@@ -35,7 +39,7 @@ const writer = new BackwardWriter(64 * 1024)
 /** An answer that changes nothing. */
 export function emptyAnswer(kind: number): Buffer {
   writer.nest(kind, writer.begin())
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /** An answer to request headers that changes nothing and asks the gateway to keep the response, as `AnswerExtras` says. */
@@ -43,7 +47,7 @@ export function skippingAnswer(requestBodyMode: number): Buffer {
   writer.begin()
   overrideModes(requestBodyMode)
   writer.nest(ANSWER.requestHeaders, writer.mark())
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /** What a routed request's answer says besides its body. */
@@ -74,9 +78,10 @@ export function destinationAnswer(
   routed: Destination,
   { body, skipResponse }: AnswerExtras = {},
 ): Buffer {
+  const { header, metadata } = destinationFields(routed.destination)
   writer.begin()
   if (skipResponse !== undefined) overrideModes(skipResponse.requestBodyMode)
-  destinationMetadata(routed.destination)
+  writer.raw(metadata)
   const answer = writer.mark()
   writer.varint(5, 1) // clear_route_cache
   if (body !== undefined) {
@@ -87,11 +92,11 @@ export function destinationAnswer(
   const headerMutation = writer.mark()
   for (const name of routed.removeHeaders) writer.text(2, name)
   for (const [name, value] of routed.setHeaders) setHeader(name, value)
-  setHeader(DESTINATION, routed.destination)
+  writer.raw(header)
   writer.nest(2, headerMutation)
   writer.nest(1, answer)
   writer.nest(kind, answer)
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /** The answer to a response's headers that sets some of them. */
@@ -101,15 +106,16 @@ export function responseHeadersAnswer(headers: ReadonlyMap<string, string>): Buf
   writer.nest(2, answer)
   writer.nest(1, answer)
   writer.nest(ANSWER.responseHeaders, answer)
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /** The answer to request trailers where neither headers nor body could carry the destination. */
 export function trailersDestinationAnswer(destination: string): Buffer {
+  const { metadata } = destinationFields(destination)
   writer.begin()
-  destinationMetadata(destination)
+  writer.raw(metadata)
   writer.nest(ANSWER.requestTrailers, writer.mark())
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /** Refuses the request: Envoy answers the client with this instead of asking an endpoint. */
@@ -129,69 +135,99 @@ export function immediateAnswer(
   writer.varint(1, status)
   writer.nest(1, httpStatus)
   writer.nest(ANSWER.immediate, answer)
-  return writer.take()
+  return writer.takeFrame()
 }
 
 /**
- * Body answers for a full duplex body: the bytes of `pieces` in order, cut anew into chunks of at most
+ * Answers that hand a full duplex request body back: its bytes in order, not copied, in chunks of at most
  * `MAX_CHUNK_BYTES`. The last chunk ends the stream if `endOfStream`; an empty body then is one empty chunk.
+ *
+ * @returns the answers in parts, to be sent one after the other
  */
-export function streamedBodyAnswers(
-  kind: typeof ANSWER.requestBody | typeof ANSWER.responseBody,
+export function requestBodyAnswers(
   pieces: readonly Uint8Array[],
   endOfStream: boolean,
-): Buffer[] {
+): Uint8Array[] {
   let rest = 0
   for (const piece of pieces) rest += piece.length
-  const answers: Buffer[] = []
-  if (rest === 0) {
-    if (endOfStream) answers.push(chunkAnswer(kind, 0, true).message)
-    return answers
-  }
+  const parts: Uint8Array[] = []
+  if (rest === 0 && endOfStream)
+    parts.push(chunkHead(ANSWER.requestBody, 0, true, 0), END_OF_STREAM)
   let index = 0
   let from = 0
   while (rest > 0) {
-    const size = Math.min(rest, MAX_CHUNK_BYTES)
+    let size = Math.min(rest, MAX_CHUNK_BYTES)
     rest -= size
-    const { message, start } = chunkAnswer(kind, size, endOfStream && rest === 0)
-    for (let at = start; at < start + size; ) {
+    const ends = endOfStream && rest === 0
+    parts.push(chunkHead(ANSWER.requestBody, size, ends, 0))
+    while (size > 0) {
       const piece = pieces[index]!
-      const count = Math.min(piece.length - from, start + size - at)
-      message.set(count === piece.length ? piece : piece.subarray(from, from + count), at)
-      at += count
+      const count = Math.min(piece.length - from, size)
+      parts.push(count === piece.length ? piece : piece.subarray(from, from + count))
+      size -= count
       from += count
       if (from === piece.length) {
         index++
         from = 0
       }
     }
-    answers.push(message)
+    if (ends) parts.push(END_OF_STREAM)
   }
+  return parts
+}
+
+/**
+ * Answers that hand a part of a full duplex response body back, cut as a request's: chunks that came together are one.
+ *
+ * @param see told the bytes of each chunk, where they lie in its answer
+ */
+export function responseBodyAnswers(
+  body: BodyPieces,
+  endOfStream: boolean,
+  see?: (bytes: Buffer) => void,
+): Buffer[] {
+  const answers: Buffer[] = []
+  do {
+    const size = Math.min(body.bytes, MAX_CHUNK_BYTES)
+    const ends = endOfStream && size === body.bytes
+    if (size === 0 && !ends) break
+    const tailBytes = ends ? END_OF_STREAM.length : 0
+    const answer = chunkHead(ANSWER.responseBody, size, ends, size + tailBytes)
+    const start = answer.length - size - tailBytes
+    body.moveTo(answer, start, size)
+    if (ends) answer.set(END_OF_STREAM, start + size)
+    if (size > 0) see?.(answer.subarray(start, start + size))
+    answers.push(answer)
+  } while (body.bytes > 0)
   return answers
 }
 
-/** An answer with room for `size` body bytes at `start`: kind { response { body_mutation { streamed_response } } }. */
-function chunkAnswer(
-  kind: number,
-  size: number,
-  endOfStream: boolean,
-): { readonly message: Buffer; readonly start: number } {
-  const bodyField = size === 0 ? 0 : 1 + varintBytes(size) + size
-  const streamed = bodyField + (endOfStream ? 2 : 0)
+/** The field `end_of_stream`, set. */
+const END_OF_STREAM = Buffer.of(2 * 8, 1)
+
+/**
+ * The beginning of an answer up to where `size` bytes of the body follow, and, if `endOfStream`, that field after them:
+ * kind { response { body_mutation { streamed_response } } }.
+ *
+ * @param roomBytes left free at the end
+ */
+function chunkHead(kind: number, size: number, endOfStream: boolean, roomBytes: number): Buffer {
+  const tailBytes = endOfStream ? END_OF_STREAM.length : 0
+  const bodyHead = size === 0 ? 0 : 1 + varintBytes(size)
+  const streamed = bodyHead + size + tailBytes
   const mutation = 1 + varintBytes(streamed) + streamed
   const common = 1 + varintBytes(mutation) + mutation
   const response = 1 + varintBytes(common) + common
-  const message = Buffer.allocUnsafe(1 + varintBytes(response) + response)
-  let at = open(message, 0, kind, response)
-  at = open(message, at, 1, common)
-  at = open(message, at, 3, mutation)
-  at = open(message, at, 3, streamed)
-  if (size > 0) at = open(message, at, 1, size)
-  if (endOfStream) {
-    message[at + size] = 2 * 8
-    message[at + size + 1] = 1
-  }
-  return { message, start: at }
+  const length = 1 + varintBytes(response) + response
+  const headBytes = FRAME_HEAD_BYTES + length - size - tailBytes
+  const frame = Buffer.allocUnsafe(headBytes + roomBytes)
+  let at = putFrameHead(frame, 0, length)
+  at = open(frame, at, kind, response)
+  at = open(frame, at, 1, common)
+  at = open(frame, at, 3, mutation)
+  at = open(frame, at, 3, streamed)
+  if (size > 0) open(frame, at, 1, size)
+  return frame
 }
 
 function open(message: Buffer, at: number, field: number, length: number): number {
@@ -217,6 +253,30 @@ function setHeader(name: string, value: string): void {
   writer.text(1, name)
   writer.nest(1, header)
   writer.nest(1, option)
+}
+
+/** What names a destination: an entry of `set_headers`, and `dynamic_metadata`. */
+interface DestinationFields {
+  readonly header: Buffer
+  readonly metadata: Buffer
+}
+
+/** There are few endpoints, hence few destinations. */
+const MAX_DESTINATIONS = 1000
+const destinations = new Map<string, DestinationFields>()
+
+function destinationFields(destination: string): DestinationFields {
+  const known = destinations.get(destination)
+  if (known !== undefined) return known
+  if (destinations.size === MAX_DESTINATIONS) destinations.clear()
+  writer.begin()
+  setHeader(DESTINATION, destination)
+  const header = writer.take()
+  writer.begin()
+  destinationMetadata(destination)
+  const fields = { header, metadata: writer.take() }
+  destinations.set(destination, fields)
+  return fields
 }
 
 /** `dynamic_metadata`: { "envoy.lb": { DESTINATION: destination } }, as a `google.protobuf.Struct`. */

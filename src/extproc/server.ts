@@ -1,20 +1,19 @@
-import type { ServerCredentials, ServerInterceptor, ServiceDefinition } from '@grpc/grpc-js'
-import { Server, ServerInterceptingCall, setLogger } from '@grpc/grpc-js'
-import { SchedulerError } from '../framework/errors.ts'
 import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { Logger, Metrics, Router } from '../framework/services.ts'
-import { capConnections, liftResetLimit, tendConnection } from './connections.ts'
 import type { TlsOptions } from './credentials.ts'
-import { serverCredentials } from './credentials.ts'
+import { serverCertificate } from './credentials.ts'
+import { Exchange } from './exchange.ts'
 import type { ExchangeLimits } from './exchanges.ts'
 import { Exchanges } from './exchanges.ts'
-import type { Health, HealthWatch } from './health.ts'
-import { healthHandlers, healthService } from './health.ts'
-import { ProcessCall } from './process-call.ts'
+import { GrpcServer, type Method } from './grpc/grpc-server.ts'
+import { type Health, HealthService } from './health.ts'
+import { healthMethods } from './health-calls.ts'
+import { HealthPort } from './health-port.ts'
+import { openPort } from './ports.ts'
 
 const MEBIBYTE = 1024 * 1024
-/** How often a connection is asked whether it lives, and how long it may take to answer. */
-const KEEPALIVE_MS = 10_000
+/** Says which pool a call is for, where one process answers for several. */
+const POOL_METADATA = 'x-epp-pool'
 
 /** What `startExtProcServer` needs besides its services; everything has a default. */
 export interface ExtProcOptions extends Partial<ExchangeLimits>, Partial<TlsOptions> {
@@ -50,19 +49,6 @@ export interface ExtProcServer {
 
 const PROCESS_PATH = '/envoy.service.ext_proc.v3.ExternalProcessor/Process'
 
-/** Messages go in and out as bytes: `ProcessCall` reads and writes them. */
-const processorService: ServiceDefinition = {
-  Process: {
-    path: PROCESS_PATH,
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: asIs,
-    requestDeserialize: asIs,
-    responseSerialize: asIs,
-    responseDeserialize: asIs,
-  },
-}
-
 /**
  * Serves `envoy.service.ext_proc.v3.ExternalProcessor` and `grpc.health.v1.Health`.
  *
@@ -73,7 +59,6 @@ export async function startExtProcServer(
   services: ExtProcServices,
   options: ExtProcOptions = {},
 ): Promise<ExtProcServer> {
-  logThrough(services.logger)
   const limits: ExchangeLimits = {
     maxBodyBytes: options.maxBodyBytes ?? 64 * MEBIBYTE,
     maxBufferedBytes: options.maxBufferedBytes ?? 1024 * MEBIBYTE,
@@ -82,8 +67,8 @@ export async function startExtProcServer(
   }
   const exchanges = new Exchanges(services.router, limits, services.logger, services.metrics)
   const health = new DrainableHealth(services.health)
-  const watches = new Set<HealthWatch>()
-  const credentials = await serverCredentials(
+  const healthService = new HealthService(health)
+  const certificate = await serverCertificate(
     {
       secureServing: options.secureServing ?? true,
       certPath: options.certPath,
@@ -91,50 +76,49 @@ export async function startExtProcServer(
     },
     services,
   )
-
-  const processor = new Server({
-    interceptors: [(method, call) => processing(method, call)],
-    'grpc.max_concurrent_streams': 100_000,
+  const maxConnections = options.maxConnections ?? DEFAULT_LIMITS.maxConnections
+  const refusedOn = (port: 'ext_proc' | 'health') => {
+    const refused = services.metrics.counter(
+      'epp_connections_refused_total',
+      'Connections closed at once, since a port had as many as are allowed.',
+      { port },
+    )
+    return () => refused.inc()
+  }
+  const processor = new GrpcServer({
+    methods: new Map([...healthMethods(healthService), [PROCESS_PATH, processing(exchanges)]]),
+    certificate,
     // A buffered body comes in one message; room for what is around it.
-    'grpc.max_receive_message_length': limits.maxBodyBytes + MEBIBYTE,
-    'grpc.max_send_message_length': -1,
-    // The only end that a connection sees whose gateway died while it was written to: Node's TLS then reads no more.
-    'grpc.keepalive_time_ms': KEEPALIVE_MS,
-    'grpc.keepalive_timeout_ms': KEEPALIVE_MS,
-    'grpc.enable_channelz': 0,
-  })
-  const processing = processingBy(exchanges, liftResetLimit(processor))
-  processor.addService(processorService, {})
-  processor.addService(healthService, healthHandlers(health, watches))
-  const healthOnly = new Server({ 'grpc.enable_channelz': 0 })
-  healthOnly.addService(healthService, healthHandlers(health, watches))
-
-  const plaintext = await serverCredentials({ secureServing: false, certPath: undefined })
-  const opened: Bound[] = []
-  try {
-    opened.push(
-      await bind(processor, options.host, options.grpcPort ?? 9002, credentials, '--grpc-port'),
-    )
-    opened.push(
-      await bind(
-        healthOnly,
-        options.host,
-        options.grpcHealthPort ?? 9003,
-        plaintext,
-        '--grpc-health-port',
+    maxMessageBytes: limits.maxBodyBytes + MEBIBYTE,
+    maxConnections,
+    refused: refusedOn('ext_proc'),
+    failed: ({ message }) =>
+      services.logger.warnOnce(
+        `extproc-port-${message}`,
+        'the ext_proc port could not take a connection; the others go on',
+        { reason: message },
       ),
-    )
+  })
+  const healthOnly = new HealthPort(healthService, {
+    maxConnections,
+    refused: refusedOn('health'),
+    logger: services.logger,
+  })
+
+  const { host } = options
+  const grpcPort = await openPort(processor, host, options.grpcPort ?? 9002, '--grpc-port')
+  let grpcHealthPort: number
+  try {
+    const port = options.grpcHealthPort ?? 9003
+    grpcHealthPort = await openPort(healthOnly, host, port, '--grpc-health-port')
   } catch (error) {
-    for (const bound of opened) await close(bound, 0)
+    await processor.close(0)
     throw error
   }
-  const maxConnections = options.maxConnections ?? DEFAULT_LIMITS.maxConnections
-  capConnections(processor, maxConnections, 'ext_proc', services.metrics)
-  capConnections(healthOnly, maxConnections, 'health', services.metrics)
 
   return {
-    grpcPort: opened[0]!.port,
-    grpcHealthPort: opened[1]!.port,
+    grpcPort,
+    grpcHealthPort,
     get active() {
       return exchanges.active
     },
@@ -144,80 +128,21 @@ export async function startExtProcServer(
       const started = performance.now()
       if (!(await within(exchanges.idle(), drainTimeoutMs))) exchanges.abortAll()
       // They would go on for ever, and have been told.
-      for (const watch of watches) watch.end()
+      healthService.endWatches()
       // What was answered last may not have left yet.
       const graceMs = Math.max(drainTimeoutMs - (performance.now() - started), 1000)
-      await Promise.all(opened.map((bound) => close(bound, graceMs)))
+      await Promise.all([processor.close(graceMs), healthOnly.close(graceMs)])
     },
   }
 }
 
-/** What grpc-js would print by itself, such as each failed bind, which is reported as an error anyway. */
-function logThrough(logger: Logger): void {
-  const named = logger.named('grpc')
-  const debug = (message?: unknown) => named.debug(String(message))
-  setLogger({ error: debug, info: debug, debug })
-}
-
-/** Puts an exchange in the place of the handler for ext_proc's one method; other methods go on. */
-function processingBy(exchanges: Exchanges, isResetLimitLifted: boolean): ServerInterceptor {
-  return (method, call) => {
-    if (method.path !== PROCESS_PATH) return new ServerInterceptingCall(call)
-    tendConnection(call, isResetLimitLifted)
-    return new ProcessCall(call, exchanges)
+/** Begins an exchange with each call of ext_proc's one method. */
+function processing(exchanges: Exchanges): Method {
+  return (call) => {
+    const exchange = new Exchange(call, exchanges)
+    exchange.called({ authority: call.authority, pool: call.metadata(POOL_METADATA) })
+    return exchange
   }
-}
-
-interface Bound {
-  readonly server: Server
-  readonly address: string
-  readonly port: number
-}
-
-async function bind(
-  server: Server,
-  host: string | undefined,
-  port: number,
-  credentials: ServerCredentials,
-  flag: string,
-): Promise<Bound> {
-  if (host !== undefined) return bindTo(server, host, port, credentials, flag)
-  try {
-    return await bindTo(server, '::', port, credentials, flag)
-  } catch (error) {
-    // A machine without IPv6.
-    if (error instanceof SchedulerError && error.code === 'PORT_IN_USE') throw error
-    return bindTo(server, '0.0.0.0', port, credentials, flag)
-  }
-}
-
-function bindTo(
-  server: Server,
-  host: string,
-  port: number,
-  credentials: ServerCredentials,
-  flag: string,
-): Promise<Bound> {
-  const at = (number: number) => (host.includes(':') ? `[${host}]:${number}` : `${host}:${number}`)
-  return new Promise((resolve, reject) => {
-    server.bindAsync(at(port), credentials, (cause, bound) => {
-      if (!cause) return resolve({ server, address: at(bound), port: bound })
-      // grpc-js hands on the text of the system's error, not its code.
-      const inUse = cause.message.includes('EADDRINUSE')
-      const text = inUse
-        ? `port ${port} on ${host} is in use; end the process that has it or choose another with ${flag}`
-        : `cannot listen on ${at(port)} (${flag}): ${cause.message}`
-      reject(new SchedulerError(inUse ? 'PORT_IN_USE' : 'START_FAILED', text, { cause }))
-    })
-  })
-}
-
-/** Closes one server: connections may finish their streams for `graceMs`. */
-async function close({ server, address }: Bound, graceMs: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
-  if (await within(closed, graceMs)) return
-  server.drain(address, 0)
-  server.forceShutdown()
 }
 
 /** True when `promise` resolves within `timeoutMs`. */
@@ -258,8 +183,4 @@ class DrainableHealth implements Health {
     this.#draining = true
     for (const changed of [...this.#listeners]) changed()
   }
-}
-
-function asIs(value: Buffer): Buffer {
-  return value
 }

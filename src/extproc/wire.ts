@@ -3,6 +3,8 @@
  * Source: https://protobuf.dev/programming-guides/encoding/
  */
 
+import { FRAME_HEAD_BYTES, putFrameHead } from './grpc/frames.ts'
+
 const VARINT = 0
 const FIXED64 = 1
 export const LENGTH_DELIMITED = 2
@@ -115,6 +117,8 @@ export function putVarint(bytes: Uint8Array, at: number, value: number): number 
   return at
 }
 
+const SHORT_CHARACTERS = 64
+
 /**
  * Builds a message from its last byte to its first, so that the length of everything nested is known when it is written.
  *
@@ -160,18 +164,56 @@ export class BackwardWriter {
     this.#varint(field * 8 + LENGTH_DELIMITED)
   }
 
+  /** Fields that are encoded already. */
+  raw(fields: Uint8Array): void {
+    this.#reserve(fields.length)
+    this.#at -= fields.length
+    this.#buffer.set(fields, this.#at)
+  }
+
   /** A string, or a bytes field holding UTF-8. */
   text(field: number, value: string): void {
-    const length = Buffer.byteLength(value)
-    this.#reserve(length)
-    this.#at -= length
-    this.#buffer.write(value, this.#at, length)
+    const length = this.#shortAscii(value) ? value.length : this.#utf8(value)
     this.#varint(length)
     this.#varint(field * 8 + LENGTH_DELIMITED)
   }
 
   take(): Buffer {
-    return Buffer.from(this.#buffer.subarray(this.#at))
+    const message = Buffer.allocUnsafe(this.#buffer.length - this.#at)
+    this.#buffer.copy(message, 0, this.#at)
+    return message
+  }
+
+  /** The message with the head that gRPC puts before it. */
+  takeFrame(): Buffer {
+    const length = this.#buffer.length - this.#at
+    this.#reserve(FRAME_HEAD_BYTES)
+    this.#at -= FRAME_HEAD_BYTES
+    putFrameHead(this.#buffer, this.#at, length)
+    return this.take()
+  }
+
+  #utf8(value: string): number {
+    const length = Buffer.byteLength(value)
+    this.#reserve(length)
+    this.#at -= length
+    this.#buffer.write(value, this.#at, length)
+    return length
+  }
+
+  /** Writes a string that is short and of ASCII alone, for which a call out of JavaScript takes longer than a loop. */
+  #shortAscii(value: string): boolean {
+    const { length } = value
+    if (length > SHORT_CHARACTERS) return false
+    this.#reserve(length)
+    const at = this.#at - length
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i)
+      if (code > 0x7f) return false
+      this.#buffer[at + i] = code
+    }
+    this.#at = at
+    return true
   }
 
   #varint(value: number): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { immediateErrorAnswer } from '../../src/extproc/answers.ts'
 import { type ErrorCode, SchedulerError } from '../../src/framework/errors.ts'
-import { processMethod, setHeaders } from './client.ts'
+import { processMethod, setHeaders, unframed } from './client.ts'
 
 const REASON = 'x-llm-d-request-dropped-reason'
 
@@ -35,7 +35,7 @@ describe('immediateErrorAnswer', () => {
   for (const [code, [status, type, reason]] of Object.entries(table)) {
     it(`answers ${code} with ${status}`, () => {
       const error = new SchedulerError(code as ErrorCode, 'why "ü"')
-      const answer = processMethod.responseDeserialize(immediateErrorAnswer(error))
+      const answer = processMethod.responseDeserialize(unframed(immediateErrorAnswer(error)))
       assert.equal(answer.immediateResponse?.status.code, status)
       assert.deepEqual(JSON.parse(String(answer.immediateResponse?.body)), {
         error: {

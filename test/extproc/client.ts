@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { fileURLToPath } from 'node:url'
 import {
   type ChannelCredentials,
@@ -287,6 +288,27 @@ export class Exchange<Message = ProcessingRequest> {
   cancel(): void {
     this.#call.cancel()
   }
+}
+
+/** The one message of a whole gRPC frame. */
+export function unframed(frame: Buffer): Buffer {
+  assert.deepEqual(
+    [frame[0], frame.readUInt32BE(1)],
+    [0, frame.length - 5],
+    'the head of the frame',
+  )
+  return frame.subarray(5)
+}
+
+/** The answers in gRPC frames that may come in parts. */
+export function answersIn(parts: readonly Uint8Array[]): ProcessingResponse[] {
+  const answers: ProcessingResponse[] = []
+  for (let rest = Buffer.concat(parts); rest.length > 0; ) {
+    const end = 5 + rest.readUInt32BE(1)
+    answers.push(processMethod.responseDeserialize(unframed(rest.subarray(0, end))))
+    rest = rest.subarray(end)
+  }
+  return answers
 }
 
 export const statusName = (ended: StatusObject): string => status[ended.code]

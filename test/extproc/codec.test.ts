@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { BodyPieces } from '../../src/extproc/body-pieces.ts'
 import { BODY_MODE, MESSAGE, ProcessingRequest } from '../../src/extproc/processing-request.ts'
 import {
   ANSWER,
@@ -6,11 +7,13 @@ import {
   emptyAnswer,
   immediateAnswer,
   MAX_CHUNK_BYTES,
+  requestBodyAnswers,
+  responseBodyAnswers,
   responseHeadersAnswer,
-  streamedBodyAnswers,
   trailersDestinationAnswer,
 } from '../../src/extproc/processing-response.ts'
 import {
+  answersIn,
   bodyOf,
   type ProcessingRequest as Message,
   metadataDestination,
@@ -26,10 +29,18 @@ import {
   setHeaders,
   streamed,
   subsetHint,
+  unframed,
 } from './client.ts'
 
 const encode = (message: Message): Buffer => processMethod.requestSerialize(message)
-const decode = (bytes: Buffer) => processMethod.responseDeserialize(bytes)
+const handedBack = (pieces: readonly Uint8Array[], ends: boolean) =>
+  answersIn(requestBodyAnswers(pieces, ends))
+const merged = (pieces: readonly Buffer[], ends: boolean) => {
+  const body = new BodyPieces()
+  for (const piece of pieces) body.add(piece, 0, piece.length)
+  return answersIn(responseBodyAnswers(body, ends))
+}
+const decode = (frame: Buffer) => processMethod.responseDeserialize(unframed(frame))
 
 function read(message: Message): ProcessingRequest {
   const request = new ProcessingRequest()
@@ -330,13 +341,12 @@ describe('processing responses', () => {
       [10, 0, 61_990, 1],
       [300_000, 7],
     ]
-    for (const kind of [ANSWER.requestBody, ANSWER.responseBody]) {
-      const field = kind === ANSWER.requestBody ? 'requestBody' : 'responseBody'
+    for (const field of ['requestBody', 'responseBody'] as const) {
       for (const pieceSizes of sizes) {
         const pieces = pieceSizes.map((size, i) => Buffer.alloc(size, `abcdefg${i}`))
+        const whole = Buffer.concat(pieces)
         for (const ends of [true, false]) {
-          const answers = streamedBodyAnswers(kind, pieces, ends).map(decode)
-          const whole = Buffer.concat(pieces)
+          const answers = field === 'requestBody' ? handedBack(pieces, ends) : merged(pieces, ends)
           assert.ok(bodyOf(answers, field).equals(whole))
           const wanted = Math.ceil(whole.length / MAX_CHUNK_BYTES)
           assert.equal(answers.length, whole.length === 0 && ends ? 1 : wanted)
@@ -351,13 +361,25 @@ describe('processing responses', () => {
     }
   })
 
-  it('take pieces that are no Buffers', () => {
-    const answers = streamedBodyAnswers(
-      ANSWER.requestBody,
-      [Uint8Array.of(97, 98), Uint8Array.of(99)],
-      true,
+  it('do not copy a request body, and take pieces that are no Buffers', () => {
+    const pieces = [Uint8Array.of(97, 98), Uint8Array.of(99)]
+    const parts = requestBodyAnswers(pieces, true)
+    assert.ok(pieces.every((piece) => parts.includes(piece)))
+    assert.equal(bodyOf(handedBack(pieces, true), 'requestBody').toString(), 'abc')
+  })
+
+  it('show the bytes of a response once, in order', () => {
+    const seen: string[] = []
+    const body = new BodyPieces()
+    body.add(Buffer.from('-abc-'), 1, 4)
+    body.add(Buffer.from('def'), 0, 3)
+    responseBodyAnswers(body, false, (bytes) => seen.push(bytes.toString()))
+    assert.deepEqual([seen, body.bytes], [['abcdef'], 0])
+    assert.deepEqual(
+      responseBodyAnswers(body, false, () => assert.fail()),
+      [],
     )
-    assert.equal(bodyOf(answers.map(decode), 'requestBody').toString(), 'abc')
+    assert.equal(responseBodyAnswers(body, true, () => assert.fail()).length, 1)
   })
 
   it('leave nothing behind when one fails', () => {

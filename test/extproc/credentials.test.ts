@@ -4,10 +4,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
-import { experimental, Server } from '@grpc/grpc-js'
 import { generate } from 'selfsigned'
-import { CertificateFiles, type KeyPair } from '../../src/extproc/certificate-files.ts'
-import { serverCredentials } from '../../src/extproc/credentials.ts'
+import {
+  CertificateFiles,
+  type CertificateSource,
+  type KeyPair,
+} from '../../src/extproc/certificate-files.ts'
+import { serverCertificate } from '../../src/extproc/credentials.ts'
+import { GrpcServer } from '../../src/extproc/grpc/grpc-server.ts'
 import { telemetry, until } from '../datalayer/telemetry.ts'
 
 /** A pair for that name. */
@@ -32,11 +36,11 @@ function nameAt(port: number): Promise<string> {
   })
 }
 
-describe('serverCredentials', () => {
+describe('serverCertificate', () => {
   let folder: string
   let one: KeyPair
   let two: KeyPair
-  let server: Server | undefined
+  let server: GrpcServer | undefined
   before(async () => {
     one = await pairFor('one')
     two = await pairFor('two')
@@ -44,8 +48,9 @@ describe('serverCredentials', () => {
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'epp-tls-'))
   })
-  afterEach(() => {
-    server?.forceShutdown()
+  afterEach(async () => {
+    await server?.close(0)
+    server = undefined
     rmSync(folder, { recursive: true })
   })
 
@@ -53,29 +58,31 @@ describe('serverCredentials', () => {
     writeFileSync(join(folder, 'tls.crt'), certificate)
     writeFileSync(join(folder, 'tls.key'), privateKey)
   }
-  const listen = (credentials: Parameters<Server['bindAsync']>[1]): Promise<number> => {
-    const started = new Server({ 'grpc.enable_channelz': 0 })
-    server = started
-    return new Promise((resolve, reject) => {
-      started.bindAsync('127.0.0.1:0', credentials, (error, port) =>
-        error ? reject(error) : resolve(port),
-      )
+  const listen = (certificate: CertificateSource | undefined): Promise<number> => {
+    server = new GrpcServer({
+      methods: new Map(),
+      certificate,
+      maxMessageBytes: 1024,
+      maxConnections: 10,
+      refused: () => {},
+      failed: assert.ifError,
     })
+    return server.listen('127.0.0.1', 0)
   }
 
   it('makes a certificate of its own, or takes the one of a folder', async () => {
-    const own = await serverCredentials({ secureServing: true, certPath: undefined })
+    const own = await serverCertificate({ secureServing: true, certPath: undefined })
     assert.equal(await nameAt(await listen(own)), 'endpoint-picker')
-    server?.forceShutdown()
+    await server?.close(0)
     write(one, one)
-    const given = await serverCredentials({ secureServing: true, certPath: folder })
+    const given = await serverCertificate({ secureServing: true, certPath: folder })
     assert.equal(await nameAt(await listen(given)), 'one')
   })
 
   for (const reload of [false, true]) {
     it(`refuses what cannot be used ${reload ? 'with' : 'without'} reload`, async () => {
       const tls = { secureServing: true, certPath: folder, enableCertReload: reload }
-      const start = () => serverCredentials(tls, telemetry())
+      const start = () => serverCertificate(tls, telemetry())
       await assert.rejects(start(), {
         code: 'START_FAILED',
         message: /cannot read .*tls\.(crt|key).*; --cert-path must name a folder/,
@@ -91,7 +98,7 @@ describe('serverCredentials', () => {
   it('serves the files at once when it reloads them', async () => {
     write(one, one)
     const tls = { secureServing: true, certPath: folder, enableCertReload: true }
-    const credentials = await serverCredentials(tls, telemetry())
+    const credentials = await serverCertificate(tls, telemetry())
     assert.equal(await nameAt(await listen(credentials)), 'one')
   })
 
@@ -103,8 +110,7 @@ describe('serverCredentials', () => {
       readMs: 1,
       ...telemetry(),
     })
-    const credentials = experimental.createCertificateProviderServerCredentials(files, null, false)
-    const port = await listen(credentials)
+    const port = await listen(files)
     const open = connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
     await once(open, 'secureConnect')
     let closed = false
@@ -139,12 +145,11 @@ describe('CertificateFiles', () => {
       readMs: 1,
       ...services,
     })
-    const seen: (KeyPair | null)[] = []
-    const listener = (pair: KeyPair | null) => seen.push(pair)
-    files.addIdentityCertificateListener(listener)
-    assert.deepEqual(seen, [], 'not before the call ends')
+    const seen: KeyPair[] = []
+    const end = files.listen((pair) => seen.push(pair))
+    assert.equal(files.pair, one)
     await until('several reads', () => reads >= 3)
-    assert.deepEqual(seen, [one])
+    assert.deepEqual(seen, [])
     answer = () => ({ certificate: one.certificate, privateKey: two.privateKey })
     await until('a refusal', async () => {
       return ((await services.value('epp_certificate_reloads_total{result="failed"}')) ?? 0) > 2
@@ -153,13 +158,14 @@ describe('CertificateFiles', () => {
       throw new Error('no such file')
     }
     await until('the reason', () => services.lines.some((line) => line.includes('no such file')))
-    assert.deepEqual(seen, [one])
+    assert.deepEqual(seen, [])
     answer = () => two
-    await until('the new pair', () => seen.length === 2)
-    assert.equal(seen[1], two)
+    await until('the new pair', () => seen.length === 1)
+    assert.equal(seen[0], two)
+    assert.equal(files.pair, two)
     assert.equal(await services.value('epp_certificate_reloads_total{result="ok"}'), 1)
     assert.equal(services.lines.filter((line) => line.includes('belong together')).length, 1)
-    files.removeIdentityCertificateListener(listener)
+    end()
     const before = reads
     let others = 0
     const read = async () => {
@@ -167,9 +173,9 @@ describe('CertificateFiles', () => {
       return one
     }
     const other = new CertificateFiles(one, { read, check: () => {}, readMs: 1, ...telemetry() })
-    other.addIdentityCertificateListener(listener)
+    const endOther = other.listen(() => {})
     await until('twenty reads of another', () => others >= 20)
-    other.removeIdentityCertificateListener(listener)
+    endOther()
     assert.ok(reads <= before + 1, 'at most the one that was under way')
   })
 })

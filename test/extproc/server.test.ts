@@ -13,6 +13,7 @@ import type { ExtProcOptions, ExtProcServer } from '../../src/extproc/server.ts'
 import { startExtProcServer } from '../../src/extproc/server.ts'
 import type { SchedulerError } from '../../src/framework/errors.ts'
 import {
+  answersIn,
   bodyOf,
   Gateway,
   processMethod,
@@ -370,38 +371,88 @@ describe('ext_proc server', () => {
 })
 
 describe('Exchange', () => {
-  it('answers response chunks that come in one turn with one message', async () => {
-    const sent: Buffer[] = []
+  const limits = {
+    maxBodyBytes: 1e6,
+    maxBufferedBytes: 1e6,
+    maxHeaderBytes: 1e6,
+    maxRequests: 1e6,
+  }
+  let sent: Uint8Array[]
+  let router: QueueRouter
+  let exchange: Exchange
+  const receive = (...requests: Parameters<typeof processMethod.requestSerialize>[0][]) => {
+    for (const request of requests) {
+      const bytes = processMethod.requestSerialize(request)
+      exchange.message(bytes, 0, bytes.length)
+    }
+    exchange.pause()
+  }
+  /** What has been sent since this was asked last. */
+  const answers = () => answersIn(sent.splice(0))
+  beforeEach(async () => {
+    sent = []
+    router = new QueueRouter()
     const stream = {
-      send: (message: Buffer) => void sent.push(message),
+      send: (frames: readonly Uint8Array[]) => void sent.push(...frames),
       end: () => {},
-      refuse: () => {},
     }
-    const limits = {
-      maxBodyBytes: 1e6,
-      maxBufferedBytes: 1e6,
-      maxHeaderBytes: 1e6,
-      maxRequests: 1e6,
-    }
-    const shared = new Exchanges(new QueueRouter(), limits, keepingLogger(), new CountingMetrics())
-    const exchange = new Exchange(stream, shared)
-    const receive = (message: Parameters<typeof processMethod.requestSerialize>[0]) =>
-      exchange.receive(processMethod.requestSerialize(message))
-    receive(requestHeaders())
-    receive(requestBody(BODY, true))
-    await until(() => sent.length === 2, 'the request phase is answered')
-    receive(responseHeaders({ ':status': '200' }))
-    for (let i = 0; i < 100; i++) receive(responseBody(`data: ${i}\n\n`))
-    receive(responseBody('', true))
-    await until(() => sent.length > 2, 'the response phase is answered')
-    const answers = sent.slice(2).map((message) => processMethod.responseDeserialize(message))
+    const shared = new Exchanges(router, limits, keepingLogger(), new CountingMetrics())
+    exchange = new Exchange(stream, shared)
+    receive(requestHeaders(), requestBody(BODY, true))
+    await until(() => sent.length > 0, 'the request phase is answered')
+    sent.length = 0
+  })
+
+  it('answers response chunks that come together with one message', () => {
+    const chunks = Array.from({ length: 100 }, (_, i) => `data: ${i}\n\n`)
+    receive(
+      responseHeaders({ ':status': '200' }),
+      ...chunks.map((chunk) => responseBody(chunk)),
+      responseBody('', true),
+    )
+    const all = answers()
     assert.deepEqual(
-      answers.map(({ response }) => response),
+      all.map(({ response }) => response),
       ['responseHeaders', 'responseBody'],
     )
-    assert.equal(
-      bodyOf(answers, 'responseBody').toString(),
-      Array.from({ length: 100 }, (_, i) => `data: ${i}\n\n`).join(''),
-    )
+    assert.equal(bodyOf(all, 'responseBody').toString(), chunks.join(''))
+    assert.equal(router.last.responseBytes.length, 1)
+  })
+
+  it('answers a chunk that comes alone at once, those right after it together at the end of the turn', async () => {
+    const now = performance.now
+    let nowMs = now.call(performance)
+    performance.now = () => nowMs
+    try {
+      receive(responseHeaders({ ':status': '200' }))
+      assert.equal(answers().length, 1)
+      for (const chunk of ['a', 'b', 'c']) {
+        nowMs += 0.1
+        receive(responseBody(chunk))
+      }
+      assert.deepEqual(answers(), [])
+      await new Promise((resolve) => setImmediate(resolve))
+      const together = answers()
+      assert.equal(together.length, 1)
+      assert.equal(bodyOf(together, 'responseBody').toString(), 'abc')
+      nowMs += 2
+      receive(responseBody('d'))
+      assert.equal(bodyOf(answers(), 'responseBody').toString(), 'd')
+      nowMs += 0.1
+      receive(responseBody('e', true))
+      assert.equal(bodyOf(answers(), 'responseBody').toString(), 'e')
+    } finally {
+      performance.now = now
+    }
+    assert.deepEqual(router.last.ends, ['completed'])
+  })
+
+  it('shows whoever watches what had come when the stream broke', () => {
+    receive(responseHeaders({ ':status': '200' }), responseBody('a'))
+    const bytes = processMethod.requestSerialize(responseBody('b'))
+    exchange.message(bytes, 0, bytes.length)
+    exchange.closed()
+    assert.equal(Buffer.concat(router.last.responseBytes).toString(), 'ab')
+    assert.deepEqual(router.last.ends, ['aborted'])
   })
 })

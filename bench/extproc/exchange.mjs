@@ -1,13 +1,12 @@
-// Our exchange with a router that decides nothing: what the transport costs by itself.
-// Usage: node --import tsx exchange.ts PORT HOST:PORT
+// Our exchange, as built, with a router that decides nothing: what the transport costs by itself.
+// Usage: node exchange.mjs PORT HOST:PORT
 
-import { startExtProcServer } from '../../src/extproc/server.ts'
-import type { Logger, Metrics, Routed } from '../../src/framework/services.ts'
+import { startExtProcServer } from '../../dist/extproc/server.js'
 
 const [port, destination] = process.argv.slice(2)
 
-const say = (message: string, fields?: unknown) => console.error(message, fields ?? '')
-const logger: Logger = {
+const say = (message, fields) => console.error(message, fields ?? '')
+const logger = {
   debug: () => {},
   info: say,
   warn: say,
@@ -16,21 +15,21 @@ const logger: Logger = {
   named: () => logger,
 }
 const sink = { inc: () => {}, set: () => {}, observe: () => {} }
-const metrics: Metrics = {
+const metrics = {
   counter: () => sink,
   gauge: () => sink,
   histogram: () => sink,
   observed: () => {},
 }
-const none = new Map<string, string>()
+const none = new Map()
 
 const server = await startExtProcServer(
   {
     router: {
       mayWatchResponse: () => true,
-      route: async ({ body }): Promise<Routed> => ({
+      route: async ({ body }) => ({
         requestId: '',
-        destination: destination!,
+        destination: destination,
         setHeaders: none,
         removeHeaders: [],
         body,
