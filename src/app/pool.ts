@@ -164,6 +164,7 @@ export class Pool {
       tokenizersDir: options.tokenizersDir,
       engines: this.#models,
       endpoints,
+      hasEvents: () => this.#cache.hasEvents,
       engineScheme: scheme,
       engineSkipVerify: insecureSkipVerify,
       limits,

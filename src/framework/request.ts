@@ -6,9 +6,12 @@ export type Prompt = TextPrompt | TokensPrompt | ChatPrompt
 /** Completions and embeddings: one text per prompt. */
 export interface TextPrompt {
   readonly kind: 'text'
+  /** Decoded when first asked for. */
   readonly texts: readonly string[]
+  /** As `ChatPrompt.words`, of the only text; absent or undefined where there are several. */
+  words?(maxBytes: number): Int32Array | undefined
   /** Absent when the request asks for nothing but the defaults. */
-  readonly encoding?: EncodingOptions
+  readonly encoding?: EncodingOptions | undefined
 }
 
 /** Completions with token ids: one array per prompt, used as they are unless they are to be cut. */
@@ -19,17 +22,24 @@ export interface TokensPrompt {
   readonly encoding?: EncodingOptions
 }
 
-/** A chat: the whole parsed body, since templates read many of its fields. */
+/** A chat: the whole body, since templates read many of its fields. */
 export interface ChatPrompt {
   readonly kind: 'chat'
   /** Whose format the body has: chat completions' when absent. */
   readonly api?: ChatApi
+  /** Parsed when first asked for, which an estimate does not do. */
   readonly body: Readonly<Record<string, unknown>>
   /**
    * The body's JSON as it was sent, which tells more of numbers and of the order of keys than the parsed body; absent when
    * the body was made rather than parsed. It is decoded anew at each call.
    */
   text?(): string
+  /**
+   * The text that an estimate counts, straight from the bytes of the body: tools as they were sent, then each message's
+   * role, text and tool calls, one to a line. At most `maxBytes` of its UTF-8, each four bytes as one little-endian number
+   * without its highest bit, zeros at the end. Absent or undefined when the body was made rather than sent, or is uncommon.
+   */
+  words?(maxBytes: number): Int32Array | undefined
 }
 
 /** `chat` is `/v1/chat/completions`, `messages` Anthropic's `/v1/messages`, `responses` `/v1/responses`. */

@@ -116,6 +116,15 @@ export class KvCache {
     this.#timer.unref()
   }
 
+  /** True while some endpoint's events have told of blocks. */
+  get hasEvents(): boolean {
+    if (this.intake.admissions === 0) return false
+    return this.#endpoints.list().some((endpoint) => {
+      const tracked = this.#owners.of(endpoint)
+      return tracked !== undefined && this.intake.coverage(tracked) !== 'none'
+    })
+  }
+
   /** Bytes that are taken now. */
   get memoryBytes(): number {
     return this.#owners.budget.usedBytes

@@ -188,7 +188,9 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
       let at = 0
       for (let p = 0; p < keys.counts.length; p++) {
         const asked = this.#known(tokens, p, keys.counts[p]!, size)
-        const found = index.lookup(keys.pairs, at, asked)
+        // While nothing is known of any cache, the prompt need not be hashed.
+        const isEmpty = index.blocks === 0 && !hasAnchors
+        const found = isEmpty ? 0 : index.lookup(keys.pairs, at, asked)
         at += keys.counts[p]!
         if (found === 0 && !hasAnchors) continue
         for (let e = 0; e < count; e++) {
@@ -227,7 +229,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     const space = { blockTokens: size, adapter, cacheSalt: request.cacheSalt }
     let at = 0
     for (const [p, count] of keys.counts.entries()) {
-      this.#owners.index.touch(keys.pairs, at, count)
+      if (this.#owners.index.blocks > 0) this.#owners.index.touch(keys.pairs, at, count)
       at += count
       for (const owner of tracked?.owners ?? []) {
         if (owner.anchors && owner.blockTokens === size) {

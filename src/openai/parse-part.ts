@@ -1,9 +1,7 @@
 import { SchedulerError } from '../framework/errors.ts'
-import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { ParsedRequest } from '../framework/services.ts'
 import { closeJson } from './close-json.ts'
-import type { JsonLimits } from './json-bounds.ts'
-import { parseRequest } from './parse-request.ts'
+import { type BodyReading, parseRequest } from './parse-request.ts'
 
 const NOTHING: ParsedRequest = {
   model: '',
@@ -22,14 +20,14 @@ const NOTHING: ParsedRequest = {
 export function parsePart(
   path: string,
   body: readonly Uint8Array[],
-  limits: JsonLimits = DEFAULT_LIMITS,
+  reading: BodyReading,
 ): ParsedRequest & { readonly isCut: boolean } {
   const closed = closeJson(Buffer.concat(body))
-  if (closed === undefined) return { ...parseRequest(path, body, limits), isCut: false }
+  if (closed === undefined) return { ...parseRequest(path, body, reading), isCut: false }
   // Where the cut leaves no prompt that could be read, what stands beside it may still be.
   for (const api of [path, '/']) {
     try {
-      return { ...parseRequest(api, [closed], limits), isCut: true }
+      return { ...parseRequest(api, [closed], reading), isCut: true }
     } catch (error) {
       if (!(error instanceof SchedulerError)) throw error
     }

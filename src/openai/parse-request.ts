@@ -1,11 +1,23 @@
 import { isAscii, isUtf8 } from 'node:buffer'
 import { SchedulerError } from '../framework/errors.ts'
-import { DEFAULT_LIMITS } from '../framework/limits.ts'
-import type { ChatApi, EncodingOptions, Prompt } from '../framework/request.ts'
+import type {
+  ChatApi,
+  ChatPrompt,
+  EncodingOptions,
+  Prompt,
+  TextPrompt,
+} from '../framework/request.ts'
 import type { ParsedRequest } from '../framework/services.ts'
+import type { BodyScanner, ScannedBody } from './body-scanner.ts'
 import { exceededBound, type JsonLimits } from './json-bounds.ts'
 
 type Json = Readonly<Record<string, unknown>>
+
+/** What bodies are read with. */
+export interface BodyReading {
+  readonly limits: JsonLimits
+  readonly scanner: Pick<BodyScanner, 'scan'>
+}
 
 const MAX_TOKEN_ID = 0x7fffffff
 
@@ -24,15 +36,96 @@ const MAX_PROMPTS = 1024
 export function parseRequest(
   path: string,
   body: readonly Uint8Array[],
-  limits: JsonLimits = DEFAULT_LIMITS,
+  reading: BodyReading,
 ): ParsedRequest {
-  const json = parseObject(body, limits)
+  const read = new Body(bytesOf(body), reading)
   return {
-    model: optionalString(json, 'model') ?? '',
-    prompt: promptOf(endpointOf(path), json, body),
-    stream: json.stream === true,
-    cacheSalt: optionalString(json, 'cache_salt') || undefined,
-    maxOutputTokens: maxOutputTokens(json),
+    model: optionalString(read, 'model') ?? '',
+    prompt: promptOf(endpointOf(path), read),
+    stream: read.get('stream') === true,
+    cacheSalt: optionalString(read, 'cache_salt') || undefined,
+    maxOutputTokens: maxOutputTokens(read),
+  }
+}
+
+/** A body that is a JSON object: scanned where that can be done, else parsed. */
+class Body {
+  readonly bytes: Buffer
+  /** Undefined for one that had to be parsed. */
+  readonly scanned: ScannedBody | undefined
+  #json: Json | undefined
+
+  /** @throws {SchedulerError} BAD_REQUEST when it is none */
+  constructor(bytes: Buffer, { limits, scanner }: BodyReading) {
+    this.bytes = bytes
+    this.scanned = scanner.scan(bytes)
+    if (this.scanned === undefined) this.#json = parseObject(bytes, limits)
+  }
+
+  /** All of it, parsed once at most. */
+  get json(): Json {
+    return (this.#json ??= JSON.parse(this.text) as Json)
+  }
+
+  get text(): string {
+    return textOf(this.bytes)
+  }
+
+  /** The value of a top-level member; undefined when there is none. */
+  get(name: string): unknown {
+    return this.scanned === undefined ? this.json[name] : this.scanned.get(name)
+  }
+
+  isTextOrList(name: string): boolean {
+    if (this.scanned) return this.scanned.isString(name) || this.scanned.isArray(name)
+    return typeof this.json[name] === 'string' || Array.isArray(this.json[name])
+  }
+}
+
+/** A chat that is parsed when somebody wants more of it than an estimate does. */
+class BodyChat implements ChatPrompt {
+  readonly kind = 'chat'
+  readonly api: ChatApi
+  readonly #body: Body
+
+  constructor(api: ChatApi, body: Body) {
+    this.api = api
+    this.#body = body
+  }
+
+  get body(): Json {
+    return this.#body.json
+  }
+
+  text(): string {
+    return this.#body.text
+  }
+
+  words(maxBytes: number): Int32Array | undefined {
+    return this.#body.scanned?.messagesWords(maxBytes)
+  }
+}
+
+/** A prompt that is one string, decoded when somebody wants it as text. */
+class BodyText implements TextPrompt {
+  readonly kind = 'text'
+  readonly encoding: EncodingOptions | undefined
+  readonly #name: string
+  readonly #body: ScannedBody
+  #texts: readonly string[] | undefined
+
+  constructor(name: string, body: ScannedBody, encoding: EncodingOptions | undefined) {
+    this.#name = name
+    this.#body = body
+    this.encoding = encoding
+  }
+
+  get texts(): readonly string[] {
+    return (this.#texts ??= [this.#body.get(this.#name) as string])
+  }
+
+  words(maxBytes: number): Int32Array {
+    return this.#body.stringWords(this.#name, maxBytes)
   }
 }
 
@@ -49,8 +142,7 @@ function endpointOf(path: string): Api {
   return 'other'
 }
 
-function parseObject(body: readonly Uint8Array[], limits: JsonLimits): Json {
-  const bytes = bytesOf(body)
+function parseObject(bytes: Buffer, limits: JsonLimits): Json {
   if (bytes.length === 0) throw bad('the request body is empty; send a JSON object')
   const exceeded = exceededBound(bytes, limits)
   if (exceeded === 'depth') {
@@ -96,27 +188,31 @@ function textOf(bytes: Buffer): string {
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
 }
 
-function promptOf(api: Api, json: Json, body: readonly Uint8Array[]): Prompt | undefined {
-  const text = (): string => textOf(bytesOf(body))
+function promptOf(api: Api, body: Body): Prompt | undefined {
   switch (api) {
     case 'chat':
-      checkMessages(json.messages)
-      return { kind: 'chat', body: json, text }
     case 'messages':
-      checkMessages(json.messages)
-      return { kind: 'chat', api, body: json, text }
+      if (!body.scanned?.hasMessages) checkMessages(body.get('messages'))
+      return new BodyChat(api, body)
     case 'responses':
       // Without a text or a list the engine takes its input from elsewhere.
-      if (typeof json.input !== 'string' && !Array.isArray(json.input)) return undefined
-      return { kind: 'chat', api, body: json, text }
-    case 'completions':
+      return body.isTextOrList('input') ? new BodyChat(api, body) : undefined
+    case 'completions': {
+      const encoding = completionEncoding(body)
+      if (body.scanned?.isString('prompt')) return new BodyText('prompt', body.scanned, encoding)
+      const prompt = body.get('prompt')
       // vLLM takes embeddings in the place of a prompt; there is nothing in them to match.
-      if (isAbsent(json.prompt) && !isAbsent(json.prompt_embeds)) return undefined
-      return withEncoding(textOrTokens('prompt', json.prompt), completionEncoding(json))
-    case 'embeddings':
+      if (isAbsent(prompt) && !isAbsent(body.get('prompt_embeds'))) return undefined
+      return withEncoding(textOrTokens('prompt', prompt), encoding)
+    }
+    case 'embeddings': {
+      const encoding = embeddingEncoding(body)
+      if (body.scanned?.isString('input')) return new BodyText('input', body.scanned, encoding)
+      const input = body.get('input')
       // vLLM also embeds a chat; its template then runs with other settings than a chat completion's.
-      if (isAbsent(json.input) && !isAbsent(json.messages)) return undefined
-      return withEncoding(textOrTokens('input', json.input), embeddingEncoding(json))
+      if (isAbsent(input) && !isAbsent(body.get('messages'))) return undefined
+      return withEncoding(textOrTokens('input', input), encoding)
+    }
     case 'other':
       return undefined
   }
@@ -127,22 +223,21 @@ function withEncoding(prompt: TextOrTokens, encoding: EncodingOptions | undefine
 }
 
 /** What a completion asks for besides the defaults; undefined for nothing. */
-function completionEncoding(json: Json): EncodingOptions | undefined {
-  const embeds = isAbsent(json.prompt_embeds) ? undefined : 'prompt_embeds'
-  return encodingOf(json, isAbsent(json.suffix) ? embeds : 'a suffix')
+function completionEncoding(body: Body): EncodingOptions | undefined {
+  const embeds = isAbsent(body.get('prompt_embeds')) ? undefined : 'prompt_embeds'
+  return encodingOf(body, isAbsent(body.get('suffix')) ? embeds : 'a suffix')
 }
 
 /** The same for embeddings, which engines cut at another side from release to release. */
-function embeddingEncoding(json: Json): EncodingOptions | undefined {
-  return encodingOf(
-    json,
-    isAbsent(json.truncate_prompt_tokens) ? undefined : 'truncate_prompt_tokens for embeddings',
-  )
+function embeddingEncoding(body: Body): EncodingOptions | undefined {
+  const isCut = !isAbsent(body.get('truncate_prompt_tokens'))
+  return encodingOf(body, isCut ? 'truncate_prompt_tokens for embeddings' : undefined)
 }
 
-function encodingOf(json: Json, unfollowed: string | undefined): EncodingOptions | undefined {
-  const { truncate_prompt_tokens: keep, truncation_side: side } = json
-  const addSpecialTokens = json.add_special_tokens === false ? false : undefined
+function encodingOf(body: Body, unfollowed: string | undefined): EncodingOptions | undefined {
+  const keep = body.get('truncate_prompt_tokens')
+  const side = body.get('truncation_side')
+  const addSpecialTokens = body.get('add_special_tokens') === false ? false : undefined
   const truncateTokens = typeof keep === 'number' ? keep : undefined
   const asked = [addSpecialTokens, truncateTokens, unfollowed]
   if (asked.every((value) => value === undefined)) return undefined
@@ -209,16 +304,16 @@ function tokenIds(field: string, values: unknown): Int32Array {
 }
 
 /** The newer chat field, then the field of completions, then the one of responses. */
-function maxOutputTokens(json: Json): number | undefined {
+function maxOutputTokens(body: Body): number | undefined {
   for (const field of ['max_completion_tokens', 'max_tokens', 'max_output_tokens']) {
-    const value = json[field]
+    const value = body.get(field)
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   }
   return undefined
 }
 
-function optionalString(json: Json, field: string): string | undefined {
-  const value = json[field]
+function optionalString(body: Body, field: string): string | undefined {
+  const value = body.get(field)
   if (isAbsent(value)) return undefined
   if (typeof value !== 'string') throw bad(`"${field}" must be a string, got ${kindOf(value)}`)
   return value

@@ -5,10 +5,18 @@ import type { TokenizerFolder } from './tokenizer-file.ts'
 
 /** Text that may wait for a thread, in UTF-16 units. */
 const MAX_QUEUED_CHARS = 16 * 1024 * 1024
-const MAX_QUEUED_JOBS = 1024
+const MAX_QUEUED_JOBS = 4096
+
+/** What a thread encodes in a millisecond, in UTF-16 units, until it has been measured. */
+const CHARS_PER_MS = 300
+/** Jobs with less text tell nothing of that. */
+const MIN_MEASURED_CHARS = 2000
+/** Weight of the last measurement. */
+const SMOOTHING = 0.1
 
 const CLOSED = doubt('closed', 'the tokenizer is closed')
-const QUEUE_FULL = doubt('queue-full', 'too much text waits to be tokenized')
+/** Why a text was not taken: the threads would not come to it in time. */
+export const QUEUE_FULL = doubt('queue-full', 'too much text waits to be tokenized')
 
 function failed(message: string): Doubt {
   return doubt('worker-failed', `the tokenizer's thread failed: ${message}`)
@@ -23,6 +31,9 @@ interface Waiting {
 interface Thread {
   readonly worker: Worker
   running: Waiting | undefined
+  /** Folders whose tokenizers it has read, which takes most of a second each. */
+  readonly ready: Set<string>
+  startedMs: number
   timer: NodeJS.Timeout | undefined
 }
 
@@ -33,6 +44,7 @@ export class EncodePool {
   readonly #threads = new Set<Thread>()
   readonly #queue: Waiting[] = []
   #queuedChars = 0
+  #charsPerMs = CHARS_PER_MS
   #nextId = 0
   #closed = false
 
@@ -47,6 +59,11 @@ export class EncodePool {
     return this.#queue.length
   }
 
+  /** How long a job that comes now will wait for a thread, in milliseconds, as the last ones suggest. */
+  get waitMs(): number {
+    return this.#queuedChars / (this.#charsPerMs * this.#maxThreads)
+  }
+
   /** Encodes pieces of text; the answer is a doubt when too much is waiting or the thread failed. Never rejects. */
   encode(
     folder: TokenizerFolder,
@@ -59,8 +76,7 @@ export class EncodePool {
       return Promise.resolve(QUEUE_FULL)
     }
     return new Promise((resolve) => {
-      const job = { id: this.#nextId++, folder, pieces, first }
-      this.#queue.push({ job, chars, resolve })
+      this.#queue.push({ job: this.#job(folder, pieces, first), chars, resolve })
       this.#queuedChars += chars
       this.#dispatch()
     })
@@ -68,7 +84,10 @@ export class EncodePool {
 
   /** Has the threads forget all tokenizers but those of these folders. */
   keep(paths: readonly string[]): void {
-    for (const { worker } of this.#threads) send(worker, { keep: paths })
+    for (const { worker, ready } of this.#threads) {
+      for (const path of ready) if (!paths.includes(path)) ready.delete(path)
+      send(worker, { keep: paths })
+    }
   }
 
   async close(): Promise<void> {
@@ -80,26 +99,45 @@ export class EncodePool {
 
   #dispatch(): void {
     while (this.#queue.length > 0) {
-      const thread = this.#idleThread()
+      const { folder } = this.#queue[0]!.job
+      const thread = this.#idleThread(folder)
       if (thread === undefined) return
-      const waiting = this.#queue.shift()!
-      this.#queuedChars -= waiting.chars
-      if ('code' in thread) {
-        waiting.resolve(thread)
+      if (!('code' in thread) && !thread.ready.has(folder.path) && this.#isReady(folder)) {
+        // It reads the tokenizer while those that have it go on with the queue.
+        this.#run(thread, { job: this.#job(folder, [], []), chars: 0, resolve: () => {} })
         continue
       }
-      thread.running = waiting
-      thread.worker.ref()
-      thread.timer = setTimeout(() => {
-        void this.#drop(thread, failed(`no answer within ${this.#stuckMs} ms`))
-      }, this.#stuckMs)
-      send(thread.worker, waiting.job)
+      const waiting = this.#queue.shift()!
+      this.#queuedChars -= waiting.chars
+      if ('code' in thread) waiting.resolve(thread)
+      else this.#run(thread, waiting)
     }
   }
 
-  /** A thread without a job; undefined when all are busy, a doubt when none can be started. */
-  #idleThread(): Thread | Doubt | undefined {
-    for (const thread of this.#threads) if (thread.running === undefined) return thread
+  #run(thread: Thread, waiting: Waiting): void {
+    thread.running = waiting
+    thread.startedMs = performance.now()
+    thread.worker.ref()
+    thread.timer = setTimeout(() => {
+      void this.#drop(thread, failed(`no answer within ${this.#stuckMs} ms`))
+    }, this.#stuckMs)
+    send(thread.worker, waiting.job)
+  }
+
+  #job(folder: TokenizerFolder, pieces: readonly string[], first: readonly boolean[]): EncodeJob {
+    return { id: this.#nextId++, folder, pieces, first }
+  }
+
+  /** Whether some thread has the tokenizer of a folder. */
+  #isReady({ path }: TokenizerFolder): boolean {
+    return [...this.#threads].some(({ ready }) => ready.has(path))
+  }
+
+  /** A thread without a job, one that has the tokenizer first; undefined when all are busy, a doubt when none can be started. */
+  #idleThread({ path }: TokenizerFolder): Thread | Doubt | undefined {
+    const idle = [...this.#threads].filter(({ running }) => running === undefined)
+    const thread = idle.find(({ ready }) => ready.has(path)) ?? idle[0]
+    if (thread !== undefined) return thread
     if (this.#threads.size >= this.#maxThreads) return undefined
     try {
       return this.#startThread(startWorker())
@@ -109,7 +147,13 @@ export class EncodePool {
   }
 
   #startThread(worker: Worker): Thread {
-    const thread: Thread = { worker, running: undefined, timer: undefined }
+    const thread: Thread = {
+      worker,
+      running: undefined,
+      ready: new Set(),
+      startedMs: 0,
+      timer: undefined,
+    }
     this.#threads.add(thread)
     thread.worker.on('message', (answer: EncodeAnswer) => this.#answered(thread, answer))
     thread.worker.on('error', (error) => void this.#drop(thread, failed(String(error))))
@@ -124,6 +168,11 @@ export class EncodePool {
     clearTimeout(thread.timer)
     thread.running = undefined
     thread.worker.unref()
+    if (answer.ids) thread.ready.add(waiting.job.folder.path)
+    if (answer.ids && waiting.chars >= MIN_MEASURED_CHARS) {
+      const rate = waiting.chars / (performance.now() - thread.startedMs)
+      this.#charsPerMs += SMOOTHING * (rate - this.#charsPerMs)
+    }
     waiting.resolve(answer.ids ?? failed(answer.error ?? 'no ids'))
     this.#dispatch()
   }

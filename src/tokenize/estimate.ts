@@ -16,6 +16,8 @@ const IS_LITTLE_ENDIAN = endianness() === 'LE'
  */
 export function estimateTokens(prompt: Prompt): Int32Array[] {
   if (prompt.kind === 'tokens') return [...prompt.prompts]
+  const words = prompt.words?.(MAX_BYTES)
+  if (words !== undefined) return [words]
   if (prompt.kind === 'text') return prompt.texts.map(pseudoTokens)
   return [pseudoTokens(flattenChat(prompt.body))]
 }

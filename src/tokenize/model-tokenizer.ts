@@ -1,9 +1,11 @@
 import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import { ChatTemplate } from './chat/chat-template.ts'
 import { type Doubt, doubt } from './doubt.ts'
-import type { EncodePool } from './encode-pool.ts'
+import { type EncodePool, QUEUE_FULL } from './encode-pool.ts'
 import { type EncoderDoubts, encoderDoubts } from './own-encoder.ts'
 import { SegmentCache } from './segment-cache.ts'
+import type { Cut } from './segments.ts'
+import { type Beginning, type Learned, TextBeginnings } from './text-beginnings.ts'
 import {
   readTokenizerConfig,
   TokenizerFile,
@@ -18,6 +20,9 @@ import type { SpecialTokens } from './truncate.ts'
  */
 const INLINE_BYTES = 4096
 
+/** Text of one job for a thread, in UTF-16 units: those of one prompt are spread over the threads. */
+const JOB_CHARACTERS = 16_384
+
 const HALF_CHARACTER = doubt('half-character', 'the prompt has half of a surrogate pair')
 
 /** A piece that is not in the cache, and where it stands. */
@@ -26,6 +31,9 @@ interface Missing {
   readonly first: boolean
   readonly at: number[]
 }
+
+/** The ids of each piece; undefined until they are there. */
+type Parts = (Int32Array | number | undefined)[]
 
 /** What was found in the cache and what was not, in pieces between added tokens. */
 export interface CacheCounts {
@@ -48,15 +56,18 @@ export class ModelTokenizer {
   /** Set where the engine does not use the template, or not the tokenizer. */
   readonly encoderDoubts: EncoderDoubts
   readonly #file: TokenizerFile
+  readonly #beginnings: TextBeginnings
   readonly #cache: SegmentCache
   readonly #counts: CacheCounts
   readonly #pool: EncodePool
   readonly #maxChars: number
+  readonly #maxWaitMs: number
   /** Pieces that a thread is encoding. */
   readonly #pending = new Map<string, Promise<Int32Array | Doubt>>()
 
   /**
    * @param maxChars text of one prompt that is tokenized at all, in UTF-16 units
+   * @param maxWaitMs how long text may have to wait for a thread, so that it is sent at all
    * @throws when the folder's files cannot be read or parsed
    */
   constructor(
@@ -65,21 +76,24 @@ export class ModelTokenizer {
     pool: EncodePool,
     counts: CacheCounts,
     maxChars: number = DEFAULT_LIMITS.maxPromptChars,
+    maxWaitMs: number = Number.POSITIVE_INFINITY,
   ) {
     this.#maxChars = maxChars
+    this.#maxWaitMs = maxWaitMs
     this.folder = tokenizerFolder(path)
     this.#file = new TokenizerFile(path)
     const template = readTemplate(path)
     this.template = template instanceof ChatTemplate ? template : undefined
     this.templateFault = template instanceof ChatTemplate ? undefined : template
     this.encoderDoubts = encoderDoubts(path, this.template)
-    this.#cache = new SegmentCache(cacheBytes)
+    this.#beginnings = new TextBeginnings(cacheBytes / 2)
+    this.#cache = new SegmentCache(cacheBytes / 2)
     this.#pool = pool
     this.#counts = counts
   }
 
   get cacheBytes(): number {
-    return this.#cache.bytes
+    return this.#beginnings.bytes + this.#cache.bytes
   }
 
   /** How many ids `addSpecialTokens` puts around a text. */
@@ -102,33 +116,36 @@ export class ModelTokenizer {
     if (text.length > this.#maxChars) {
       return doubt('too-long', `the prompt has more than ${this.#maxChars} characters`)
     }
-    const parts: (Int32Array | number | undefined)[] = []
+    const known = this.#beginnings.find(text)
+    const { pieces, cuts } = this.#file.splitter.split(text, known.end)
+    const parts: Parts = []
     const missing = new Map<string, Missing>()
     let missingBytes = 0
     let texts = 0
-    for (const [i, piece] of this.#file.splitter.split(text).entries()) {
+    for (const [i, piece] of pieces.entries()) {
       if (typeof piece === 'number') {
         parts.push(piece)
         continue
       }
       texts++
       // A piece that is the first has another key than any text can be elsewhere.
-      const key = this.#file.firstDiffers ? `${i === 0 ? '^' : ' '}${piece}` : piece
-      const known = this.#cache.get(key)
-      parts.push(known)
-      if (known !== undefined) continue
+      const isFirst = i === 0 && known.end === 0
+      const key = this.#file.firstDiffers ? `${isFirst ? '^' : ' '}${piece}` : piece
+      const ids = this.#cache.get(key)
+      parts.push(ids)
+      if (ids !== undefined) continue
       const entry = missing.get(key)
       if (entry !== undefined) entry.at.push(i)
       else {
-        missing.set(key, { piece, first: i === 0, at: [i] })
+        missing.set(key, { piece, first: isFirst, at: [i] })
         missingBytes += Buffer.byteLength(piece)
       }
     }
-    this.#counts.hit(texts - missing.size)
+    this.#counts.hit(known.pieces + texts - missing.size)
     this.#counts.miss(missing.size)
     if (missingBytes > INLINE_BYTES) {
       return this.#encodeInThread(missing, parts).then(
-        (failure) => failure ?? this.#assemble(text, parts, addSpecialTokens),
+        (failure) => failure ?? this.#assemble(text, known, parts, cuts, addSpecialTokens),
       )
     }
     for (const [key, entry] of missing) {
@@ -136,31 +153,26 @@ export class ModelTokenizer {
       this.#cache.set(key, ids)
       for (const i of entry.at) parts[i] = ids
     }
-    return this.#assemble(text, parts, addSpecialTokens)
+    return this.#assemble(text, known, parts, cuts, addSpecialTokens)
   }
 
-  /** Fills the gaps of `parts`; pieces that another request has sent already are waited for. */
+  /**
+   * Fills the gaps of `parts`; pieces that another request has sent already are waited for. Sends nothing where the threads
+   * will not come to it in time.
+   */
   async #encodeInThread(
     missing: ReadonlyMap<string, Missing>,
-    parts: (Int32Array | number | undefined)[],
+    parts: Parts,
   ): Promise<Doubt | undefined> {
     const mine = [...missing.keys()].filter((key) => !this.#pending.has(key))
-    if (mine.length > 0) {
-      const entries = mine.map((key) => missing.get(key)!)
-      const job = this.#pool.encode(
-        this.folder,
-        entries.map(({ piece }) => piece),
-        entries.map(({ first }) => first),
-      )
-      for (const [i, key] of mine.entries()) {
-        const ids = job.then((outcome) => {
-          this.#pending.delete(key)
-          if ('code' in outcome) return outcome
-          this.#cache.set(key, outcome[i]!)
-          return outcome[i]!
-        })
-        this.#pending.set(key, ids)
+    if (mine.length > 0 && this.#pool.waitMs > this.#maxWaitMs) return QUEUE_FULL
+    for (let next = 0; next < mine.length; ) {
+      const keys: string[] = []
+      for (let chars = 0; next < mine.length && chars < JOB_CHARACTERS; next++) {
+        keys.push(mine[next]!)
+        chars += missing.get(mine[next]!)!.piece.length
       }
+      this.#send(keys, missing)
     }
     const waits = [...missing].map(async ([key, entry]) => {
       const ids = await this.#pending.get(key)!
@@ -171,27 +183,65 @@ export class ModelTokenizer {
     return (await Promise.all(waits)).find((failure) => failure !== undefined)
   }
 
+  /** Has one thread encode those pieces. */
+  #send(keys: readonly string[], missing: ReadonlyMap<string, Missing>): void {
+    const entries = keys.map((key) => missing.get(key)!)
+    const job = this.#pool.encode(
+      this.folder,
+      entries.map(({ piece }) => piece),
+      entries.map(({ first }) => first),
+    )
+    for (const [i, key] of keys.entries()) {
+      const ids = job.then((outcome) => {
+        this.#pending.delete(key)
+        if ('code' in outcome) return outcome
+        this.#cache.set(key, outcome[i]!)
+        return outcome[i]!
+      })
+      this.#pending.set(key, ids)
+    }
+  }
+
   #assemble(
     text: string,
-    parts: readonly (Int32Array | number | undefined)[],
+    known: Beginning,
+    parts: Parts,
+    cuts: readonly Cut[],
     addSpecialTokens: boolean,
   ): EncodedText {
     const before = addSpecialTokens ? this.#file.before : NONE
     const after = addSpecialTokens ? this.#file.after : NONE
     let length = before.length + after.length
+    for (const part of known.ids) length += part.length
     for (const part of parts) length += typeof part === 'number' ? 1 : part!.length
     const ids = new Int32Array(length)
     ids.set(before, 0)
     let at = before.length
-    for (const part of parts) {
+    for (const part of known.ids) {
+      ids.set(part, at)
+      at += part.length
+    }
+    const learned: Learned[] = []
+    let from = at
+    let cut = 0
+    let texts = 0
+    for (const [i, part] of parts.entries()) {
       if (typeof part === 'number') ids[at++] = part
       else {
         ids.set(part!, at)
         at += part!.length
+        texts++
       }
+      if (cuts[cut]?.pieces !== i + 1) continue
+      learned.push({ at: cuts[cut]!.at, ids: ids.slice(from, at), pieces: texts })
+      from = at
+      texts = 0
+      cut++
     }
     ids.set(after, at)
-    return { ids, doubt: (text as WellFormable).isWellFormed() ? this.#file.doubt : HALF_CHARACTER }
+    if (!(text as WellFormable).isWellFormed()) return { ids, doubt: HALF_CHARACTER }
+    this.#beginnings.learn(text, known, learned)
+    return { ids, doubt: this.#file.doubt }
   }
 }
 

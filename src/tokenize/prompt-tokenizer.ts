@@ -47,6 +47,11 @@ export interface PromptTokenizerOptions {
   readonly engines?: Pick<EngineVersions, 'versions' | 'contextTokens'>
   /** Whose `/tokenize` is asked for models without a folder; nobody's when absent. */
   readonly endpoints?: Pick<Endpoints, 'list'>
+  /**
+   * Whether some engine has told by KV events what it holds: where none has, exact ids would match nothing, and engines are
+   * asked only if the configuration says so. Always true when absent.
+   */
+  readonly hasEvents?: () => boolean
   /** How they are spoken to; `http` when absent. */
   readonly engineScheme?: 'http' | 'https'
   /** True takes any certificate of theirs; true when absent. */
@@ -68,7 +73,7 @@ export interface PromptTokenizerOptions {
 /**
  * Turns prompts into the ids that the engine will use: asks the `/tokenize` of the engine that the configuration names;
  * else renders the chat with the template in the model's folder and encodes it with the tokenizer there; else, without a
- * folder, asks the engines of the pool.
+ * folder, asks the engines of the pool, as long as some engine's events make exact ids useful.
  *
  * The answer is marked exact only where the engine is known to use the same ids. Else `reason` says why not, and the ids
  * are the best guess: the engine's ids wherever a tokenizer could be used, pseudo ids of four bytes each where not.
@@ -215,7 +220,11 @@ export class PromptTokenizer implements Tokenizer {
   }
 
   /** Undefined when a folder of the model is to be used, or nobody can be asked. */
-  #askEngine(model: string, prompt: Prompt, signal: AbortSignal): Promise<Outcome> | undefined {
+  #askEngine(
+    model: string,
+    prompt: Prompt,
+    signal: AbortSignal,
+  ): Promise<Outcome> | Doubt | undefined {
     if (this.#engineUrl !== undefined) {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#budgetMs)])
       return this.#engine
@@ -227,7 +236,9 @@ export class PromptTokenizer implements Tokenizer {
       this.#source === 'auto' &&
       typeof this.#folders.find(model) === 'string' &&
       !this.#countCheck.distrusts(model)
-    return isLocal ? undefined : this.#engines.tokenize(model, prompt, signal)
+    if (isLocal) return undefined
+    if (this.#source === 'auto' && this.#options.hasEvents?.() === false) return NO_EVENTS
+    return this.#engines.tokenize(model, prompt, signal)
   }
 
   #encode(model: string, prompt: TextPrompt | ChatPrompt): Outcome | Promise<Outcome> {
@@ -264,6 +275,7 @@ export class PromptTokenizer implements Tokenizer {
           miss: (count) => this.#metrics.pieces('miss', count),
         },
         this.#limits.maxPromptChars,
+        this.#budgetMs,
       )
       this.#loaded.set(folder, tokenizer)
       const ms = Math.round(this.#options.clock.nowMs() - nowMs)
@@ -323,5 +335,10 @@ function continued({ ids, rest }: KnownBeginning, reason: string): PromptTokens 
   joined.set(estimate, ids.length)
   return { prompts: [joined], exact: false, reason, exactUpTo: ids.length }
 }
+
+const NO_EVENTS = doubt(
+  'no-events',
+  'no engine tells by KV events what it holds, so that exact ids would match nothing and none is asked for them; set source: engine of token-producer to ask all the same',
+)
 
 const NO_VERSIONS: readonly (string | undefined)[] = []

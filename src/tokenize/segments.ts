@@ -17,39 +17,76 @@ export interface AddedToken {
 export class SegmentSplitter {
   readonly #pattern: RegExp | undefined
   readonly #tokens = new Map<string, AddedToken>()
+  /** Tokens behind which a text can be cut, see `Segments.cuts`. */
+  readonly #cutting = new Set<AddedToken>()
 
-  constructor(added: readonly AddedToken[]) {
+  readonly #partsOf: ((text: string) => readonly string[]) | undefined
+
+  /** @param partsOf cuts long text where the tokenizer would cut it too; text is left whole when absent */
+  constructor(added: readonly AddedToken[], partsOf?: (text: string) => readonly string[]) {
+    this.#partsOf = partsOf
     for (const token of added) {
       if (!token.normalized && token.content !== '') this.#tokens.set(token.content, token)
     }
     // The longest of those that begin at one place wins: alternatives are tried in this order.
     const contents = [...this.#tokens.keys()].sort((a, b) => b.length - a.length)
     if (contents.length > 0) this.#pattern = new RegExp(contents.map(escapePattern).join('|'), 'g')
+    for (const token of this.#tokens.values()) {
+      const { content, rstrip } = token
+      if (!rstrip && !contents.some((other) => goesOn(other, content))) this.#cutting.add(token)
+    }
   }
 
-  /** Pieces in order: a string is text still to be tokenized, a number is an added token's id. */
-  split(text: string): (string | number)[] {
+  /** @param start 0, or a cut of a text that begins with the same characters: what is before it is left out */
+  split(text: string, start = 0): Segments {
     const pieces: (string | number)[] = []
-    let from = 0
+    const cuts: Cut[] = []
+    let from = start
     let trimStart = false
     const pushText = (to: number, trimEnd: boolean): void => {
       let piece = text.slice(from, to)
       if (trimStart) piece = piece.replace(SPACES_BEFORE, '')
       if (trimEnd) piece = piece.slice(0, endWithoutSpaces(piece))
-      if (piece !== '') pieces.push(piece)
+      if (piece === '') return
+      if (this.#partsOf === undefined) pieces.push(piece)
+      else pieces.push(...this.#partsOf(piece))
     }
-    if (this.#pattern !== undefined) {
-      for (const match of text.matchAll(this.#pattern)) {
+    const pattern = this.#pattern
+    if (pattern !== undefined) {
+      pattern.lastIndex = start
+      for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
         const token = this.#tokens.get(match[0])!
         pushText(match.index, token.lstrip)
         pieces.push(token.id)
         from = match.index + match[0].length
         trimStart = token.rstrip
+        if (this.#cutting.has(token)) cuts.push({ at: from, pieces: pieces.length })
       }
     }
     pushText(text.length, false)
-    return pieces
+    return { pieces, cuts }
   }
+}
+
+/** A text in pieces. */
+export interface Segments {
+  /** In order: a string is text still to be tokenized, a number is an added token's id. */
+  readonly pieces: readonly (string | number)[]
+  /** Places behind added tokens where the text may go on in any way, and the pieces up to there stay the same. */
+  readonly cuts: readonly Cut[]
+}
+
+export interface Cut {
+  /** Where in the text. */
+  readonly at: number
+  /** Pieces up to there. */
+  readonly pieces: number
+}
+
+/** True when the longer text has the other one in it and goes on behind it. */
+function goesOn(longer: string, content: string): boolean {
+  const at = longer.indexOf(content)
+  return at >= 0 && at + content.length < longer.length
 }
 
 /** What Rust counts as white space (`char::is_whitespace`): with U+0085, without U+FEFF, other than JavaScript. */

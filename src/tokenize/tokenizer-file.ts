@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
 import { type Doubt, doubt } from './doubt.ts'
 import { type AddedToken, SegmentSplitter } from './segments.ts'
+import { partsOf, takesParts } from './text-parts.ts'
 import { type TokenizerParts, unfollowedFeature } from './tokenizer-features.ts'
 import { preparedTokenizer } from './tokenizer-preparation.ts'
 
@@ -68,7 +69,7 @@ export class TokenizerFile {
     } & TokenizerParts
     const added = file.added_tokens ?? []
     this.#tokenizer = new Tokenizer(preparedTokenizer(file), readTokenizerConfig(folder))
-    this.splitter = new SegmentSplitter(added)
+    this.splitter = new SegmentSplitter(added, takesParts(file) ? partsOf : undefined)
     this.firstDiffers = JSON.stringify(file.pre_tokenizer ?? null).includes('"first"')
     this.#lead = added.find((token) => !token.normalized && !token.rstrip)?.content
     this.#leadLength = this.#lead === undefined ? 0 : this.#encode(this.#lead, false).length

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { EncodePool } from '../../src/tokenize/encode-pool.ts'
 import { tokenizerFolder } from '../../src/tokenize/tokenizer-file.ts'
-import { byteTokenizersDir } from './fixtures.ts'
+import { byteTokenizersDir, tokenizersDir } from './fixtures.ts'
 
 describe('EncodePool', () => {
   const directory = byteTokenizersDir('m')
@@ -59,12 +59,44 @@ describe('EncodePool', () => {
     )
   })
 
+  it('gives no text to a thread that has yet to read a tokenizer which another one has', async () => {
+    const qwen = tokenizersDir('m')
+    try {
+      const large = tokenizerFolder(join(qwen, 'm'))
+      const pool = make(2)
+      await pool.encode(large, [], [])
+      const order: string[] = []
+      const jobs = ['a', 'b', 'c'].map((text) =>
+        pool.encode(large, [text.repeat(9)], [true]).then(() => order.push(text)),
+      )
+      await Promise.all(jobs)
+      // All were done by the first, one after the other, long before the second was ready.
+      assert.deepEqual(order, ['a', 'b', 'c'])
+    } finally {
+      rmSync(qwen, { recursive: true })
+    }
+  }).timeout(60_000)
+
   it('replaces a thread that does not answer', async () => {
     const pool = make(1, 1)
     const stuck = await pool.encode(folder, ['x '.repeat(2_000_000)], [true])
     assert.ok('code' in stuck)
     assert.equal(stuck.text, "the tokenizer's thread failed: no answer within 1 ms")
     assert.equal(pool.queued, 0)
+  })
+
+  it('says how long a job would wait, from how fast the last ones went', async () => {
+    const pool = make(1)
+    assert.equal(pool.waitMs, 0)
+    const text = 'word '.repeat(20_000)
+    const jobs = [1, 2, 3].map(() => pool.encode(folder, [text], [true]))
+    const first = pool.waitMs
+    assert.ok(first > 0)
+    await Promise.all(jobs)
+    assert.equal(pool.waitMs, 0)
+    const again = [1, 2, 3].map(() => pool.encode(folder, [text], [true]))
+    assert.notEqual(pool.waitMs, first)
+    await Promise.all(again)
   })
 
   it('answers all that waits when it is closed, and nothing afterwards', async () => {

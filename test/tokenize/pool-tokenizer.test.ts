@@ -178,6 +178,29 @@ describe("PromptTokenizer with the pool's own engines", () => {
     })
   })
 
+  it('asks them as long as some engine tells what it holds, else estimates and says so', async () => {
+    let hasEvents = false
+    await start([() => ids(7, 8)], { hasEvents: () => hasEvents })
+    const { exact, reason, prompts } = await ask()
+    assert.equal(exact, false)
+    assert.match(reason!, /^no engine tells by KV events .* set source: engine of token-producer/)
+    assert.equal(prompts[0]!.length, Math.ceil('user\nhi 1'.length / 4))
+    assert.equal(
+      metrics.counts.get('epp_tokenized_requests_total{result="estimate",reason="no-events"}'),
+      1,
+    )
+    assert.deepEqual(asked(), [0])
+    hasEvents = true
+    assert.equal((await ask()).exact, true)
+    hasEvents = false
+    const options = { folders: {}, fallbackModel: undefined, engineUrl: undefined }
+    tokenizer.configure({ ...options, source: 'engine' })
+    assert.equal((await ask()).exact, true)
+    tokenizer.configure({ ...options, engineUrl: `http://${endpoints[0]!.hostPort}` })
+    assert.equal((await ask()).exact, true)
+    assert.deepEqual(asked(), [3])
+  })
+
   it('asks them in turn, and takes their ids as exact', async () => {
     await start([() => ids(1), () => ids(2), () => ids(3)])
     const answers = []

@@ -203,7 +203,7 @@ describe('PromptTokenizer', () => {
       `      ${direct.length} tokens, longest pause ${longestMs.toFixed(1)} ms (limit 20)`,
     )
     assert.ok(longestMs < 200, `the event loop stood still for ${longestMs} ms`)
-  })
+  }).timeout(60_000)
 
   it('answers many long prompts that are equal with one job', async () => {
     const { tokenizer, metrics } = make({ budgetMs: 30_000 })
@@ -252,6 +252,22 @@ describe('PromptTokenizer', () => {
     )
     const reasons = (await Promise.all(all)).map(({ reason }) => reason)
     assert.ok(reasons.includes('too much text waits to be tokenized'), String(reasons))
+    await tokenizer.close()
+  }).timeout(60_000)
+
+  it('estimates at once when the threads would not come to a text in time', async () => {
+    const { tokenizer, metrics } = make({ threads: 1, budgetMs: 100 })
+    const sent = Array.from({ length: 10 }, (_, i) => `${i} ${'x '.repeat(50_000)}`)
+    const all = sent.map((text) =>
+      tokenizer.tokenize(
+        requestFor(MODEL, { kind: 'text', texts: [text] }),
+        new AbortController().signal,
+      ),
+    )
+    await Promise.all(all)
+    const refused = 'epp_tokenized_requests_total{result="estimate",reason="queue-full"}'
+    // Two are within the budget or in work.
+    assert.equal(metrics.counts.get(refused), 8)
     await tokenizer.close()
   }).timeout(60_000)
 

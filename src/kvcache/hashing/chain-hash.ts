@@ -78,23 +78,35 @@ export class ChainHasher {
     let a = this.lo
     let b = this.hi
     let t = start
-    const even = blockTokens & ~1
+    const fours = blockTokens & ~3
     for (let i = 0; i < blocks; i++) {
-      const end = t + even
-      // Each step is a bijection of the state for given tokens and of the tokens for a given state.
-      for (; t < end; t += 2) {
+      const blockEnd = t + blockTokens
+      const end = t + fours
+      // Two states take every other pair of tokens: neither waits for the other. Each step is a bijection of the state for
+      // given tokens and of the tokens for a given state.
+      let c = a ^ C3
+      let d = b ^ C1
+      for (; t < end; t += 4) {
         a = Math.imul(a ^ tokens[t]!, C1)
+        c = Math.imul(c ^ tokens[t + 2]!, C1)
         a ^= a >>> 15
+        c ^= c >>> 15
         b = Math.imul(b ^ tokens[t + 1]!, C2)
+        d = Math.imul(d ^ tokens[t + 3]!, C2)
         b ^= b >>> 13
+        d ^= d >>> 13
         a = (a + ((b << 9) | (b >>> 23))) | 0
+        c = (c + ((d << 9) | (d >>> 23))) | 0
         b ^= (a << 21) | (a >>> 11)
+        d ^= (c << 21) | (c >>> 11)
       }
-      if (even !== blockTokens) {
-        a = Math.imul(a ^ tokens[t++]!, C1)
+      for (; t < blockEnd; t++) {
+        a = Math.imul(a ^ tokens[t]!, C1)
         a ^= a >>> 15
         b = (b + ((a << 9) | (a >>> 23))) | 0
       }
+      a = (a + Math.imul(c, C2)) | 0
+      b ^= (d << 15) | (d >>> 17)
       a = (a + Math.imul(b, C3)) | 0
       a ^= a >>> 16
       a = Math.imul(a, C2)

@@ -1,17 +1,51 @@
 import type { PromptTokens } from '../../framework/attributes.ts'
 import type { ChainHasher } from './chain-hash.ts'
 
-/** The keys of a request's prompts at one block size. */
-export interface PromptKeys {
+/** The keys of a request's prompts at one block size, hashed when they are first asked for. */
+export class PromptKeys {
   readonly blockTokens: number
   readonly adapter: string | undefined
   readonly cacheSalt: string | undefined
-  /** Pairs (lo, hi), prompt after prompt. */
-  readonly pairs: Int32Array
   /** Blocks per prompt: floor((tokens - 1) / blockTokens), since an engine computes at least the last token anew. */
   readonly counts: Int32Array
   /** Sum of `counts`. */
   readonly total: number
+  readonly #hasher: ChainHasher
+  readonly #prompts: readonly Int32Array[]
+  #pairs: Int32Array | undefined
+
+  constructor(
+    hasher: ChainHasher,
+    prompts: readonly Int32Array[],
+    blockTokens: number,
+    adapter: string | undefined,
+    cacheSalt: string | undefined,
+  ) {
+    this.blockTokens = blockTokens
+    this.adapter = adapter
+    this.cacheSalt = cacheSalt
+    this.counts = Int32Array.from(prompts, (prompt) => usableBlocks(prompt.length, blockTokens))
+    this.total = this.counts.reduce((sum, count) => sum + count, 0)
+    this.#hasher = hasher
+    this.#prompts = prompts
+  }
+
+  /** Pairs (lo, hi), prompt after prompt. */
+  get pairs(): Int32Array {
+    return (this.#pairs ??= this.#compute())
+  }
+
+  #compute(): Int32Array {
+    const { blockTokens, adapter, cacheSalt, counts } = this
+    const pairs = new Int32Array(this.total * 2)
+    let at = 0
+    for (const [p, prompt] of this.#prompts.entries()) {
+      this.#hasher.root(blockTokens, adapter, cacheSalt)
+      this.#hasher.extend(prompt, 0, counts[p]!, blockTokens, pairs, at)
+      at += counts[p]!
+    }
+    return pairs
+  }
 }
 
 /** Hashes a request's prompts once per block size; the keys live as long as the token ids. */
@@ -40,27 +74,9 @@ export class RequestKeys {
         return keys
       }
     }
-    const keys = this.#compute(tokens.prompts, blockTokens, adapter, cacheSalt)
+    const keys = new PromptKeys(this.#hasher, tokens.prompts, blockTokens, adapter, cacheSalt)
     known.push(keys)
     return keys
-  }
-
-  #compute(
-    prompts: readonly Int32Array[],
-    blockTokens: number,
-    adapter: string | undefined,
-    cacheSalt: string | undefined,
-  ): PromptKeys {
-    const counts = Int32Array.from(prompts, (prompt) => usableBlocks(prompt.length, blockTokens))
-    const total = counts.reduce((sum, count) => sum + count, 0)
-    const pairs = new Int32Array(total * 2)
-    let at = 0
-    for (let p = 0; p < prompts.length; p++) {
-      this.#hasher.root(blockTokens, adapter, cacheSalt)
-      this.#hasher.extend(prompts[p]!, 0, counts[p]!, blockTokens, pairs, at)
-      at += counts[p]!
-    }
-    return { blockTokens, adapter, cacheSalt, pairs, counts, total }
   }
 }
 

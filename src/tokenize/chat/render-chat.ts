@@ -51,9 +51,8 @@ export function renderChat(
       'the request brings its own chat template; trustRequestChatTemplate of token-producer would render it',
     )
   }
-  const text = prompt.text?.()
-  const body =
-    measured.hasNumbers && text !== undefined ? (parsePythonJson(text) as Fields) : prompt.body
+  const text = measured.hasNumbers ? prompt.text?.() : undefined
+  const body = text === undefined ? prompt.body : (parsePythonJson(text) as Fields)
   return renderAll(template, { ...prompt, body }, ruleSets)
 }
 
