@@ -11,6 +11,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { seededRandom } from '../../src/framework/random.ts'
 import type { Prompt } from '../../src/framework/request.ts'
+import { report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   options: { against: { type: 'string' }, rounds: { type: 'string', default: '15' } },
@@ -123,4 +124,14 @@ for (const size of SIZES) {
 }
 const out = fileURLToPath(new URL('../out', import.meta.url))
 mkdirSync(out, { recursive: true })
+report(
+  'body',
+  rows
+    .filter(({ tree }) => tree === rows[0]?.tree)
+    .map(({ bytes, step, us }) => ({
+      name: `${bytes} bytes, up to ${step}`,
+      unit: 'us',
+      value: us,
+    })),
+)
 writeFileSync(`${out}/body.json`, `${JSON.stringify(rows, null, 2)}\n`)

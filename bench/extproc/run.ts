@@ -12,6 +12,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { tokenizersDir } from '../../test/fixtures.ts'
+import { type Figure, report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   allowPositionals: true,
@@ -30,7 +32,14 @@ const out = here('../out')
 const tool = `${out}/bench`
 const rowsFile = `${out}/extproc.json`
 const BASE_PORT = 19_100
+const ENGINES = 8
 const DESTINATION = '127.0.0.1:18001'
+
+/** What an exchange may cost, in times of what N takes. */
+const LIMITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  epp: { 'direct/0.5k': 0.6, 'direct/24k': 0.9, 'direct/400k': 1.4 },
+  'epp-precise': { 'direct/0.5k': 1, 'direct/24k': 1.5, 'direct/400k': 2.2 },
+}
 
 interface Row {
   readonly case: string
@@ -69,11 +78,24 @@ const pickers: readonly Picker[] = [
       ...['--secure-serving=false', '--request-log', 'off'],
     ],
   },
+  {
+    name: 'epp-precise',
+    args: (port) => [
+      ...[here('../../dist/main.js'), 'serve', '--bind-address', '127.0.0.1'],
+      ...['--grpc-port', port, '--grpc-health-port', '0', '--metrics-port', '0'],
+      ...['--endpoints-file', endpointsFile, '--kv-events-bind', EVENTS],
+      ...['--config-file', here('./precise.yaml'), '--tokenizers-dir', tokenizersDir()],
+      ...['--secure-serving=false', '--request-log', 'off'],
+    ],
+  },
 ]
+
+/** Where the pickers that know the blocks of engines hear of them. */
+const EVENTS = 'tcp://127.0.0.1:19099'
 
 mkdirSync(out, { recursive: true })
 execFileSync('nice', ['go', 'build', '-o', tool, '.'], { cwd: here('../epp'), stdio: 'inherit' })
-writeFileSync(endpointsFile, execFileSync(tool, ['endpoints', '-n', '8']))
+writeFileSync(endpointsFile, execFileSync(tool, ['endpoints', '-n', String(ENGINES)]))
 
 const chosen = pickers.filter(({ name }) => new RegExp(options.pickers).test(name))
 const children: ChildProcess[] = []
@@ -90,6 +112,15 @@ try {
       return `${name}:${child.pid}:${port}`
     }),
   )
+  if (chosen.some(({ name }) => name === 'epp-precise')) {
+    const engines = Array.from({ length: ENGINES }, (_, i) => `127.0.0.1:${18_001 + i}`)
+    const args = ['--import', 'tsx', here('./announce.ts'), tool, tokenizersDir(), EVENTS]
+    const announcer = spawn(process.execPath, [...args, ...engines], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    children.push(announcer)
+    await listening(announcer, 'announce.ts')
+  }
   const epps = [...targets, ...options.epp].flatMap((target) => ['-epp', target])
   const args = ['run', '-only', options.only, '-seconds', options.seconds, '-reps', options.reps]
   args.push('-envoy', options.envoy, '-out', rowsFile)
@@ -161,6 +192,15 @@ function print(rows: readonly Row[]): void {
       )
     }
   }
+  const figures: Figure[] = []
+  for (const name of new Set(rows.map((row) => row.case))) {
+    for (const epp of ['exchange', 'epp', 'epp-precise']) {
+      const value = cpuMs(name, epp) / cpuMs(name, 'N')
+      const limit = LIMITS[epp]?.[name]
+      if (!Number.isNaN(value))
+        figures.push({ name: `${name} ${epp} / N`, unit: 'x', value, ...(limit && { limit }) })
+    }
+  }
   for (const [name, base, chunks] of [
     ['direct/0.5k/sse100', 'direct/0.5k', 100],
     ['rate4/0.5k/sse500gap2ms', 'rate20/0.5k', 500],
@@ -171,9 +211,14 @@ function print(rows: readonly Row[]): void {
     const chunkUs = (epp: string) => ((cpuMs(name, epp) - cpuMs(base, epp)) * 1000) / chunks
     for (const epp of epps) {
       const ratio = chunkUs(epp) / chunkUs('N')
+      if (epp === 'epp') {
+        const limit = chunks === 100 ? 0.2 : 0.7
+        figures.push({ name: `a chunk of ${name} / N`, unit: 'x', value: ratio, limit })
+      }
       console.log(`  ${epp.padEnd(15)} ${chunkUs(epp).toFixed(1).padStart(6)} ${ratio.toFixed(2)}`)
     }
   }
+  report('extproc', figures)
 }
 
 function median(values: readonly number[]): number {

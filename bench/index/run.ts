@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { report } from '../figures.ts'
 import { generateTrace } from './generate.ts'
 import { type Figures, measure } from './measure.ts'
 
@@ -35,6 +36,9 @@ if (values.child !== undefined) {
   main()
 }
 
+/** The trace whose ratios are held to limits. */
+const REPORTED = '64-1000000'
+
 type Checked = Figures & { readonly checksumsRight: boolean | undefined }
 
 function main(): void {
@@ -55,7 +59,10 @@ function main(): void {
     for (const figures of best) print(all.push(figures) === 1, figures)
     const baseline = best.find(({ subject }) => subject === 'baseline')
     const index = best.find(({ subject }) => subject === 'segment-index')
-    if (baseline !== undefined && index !== undefined) printRatios(index, baseline)
+    if (baseline !== undefined && index !== undefined) {
+      printRatios(index, baseline)
+      if (trace === REPORTED) reportRatios(index, baseline)
+    }
   }
   mkdirSync(out, { recursive: true })
   writeFileSync(join(out, 'index.json'), `${JSON.stringify(all, undefined, 2)}\n`)
@@ -126,6 +133,22 @@ function print(first: boolean, f: Checked): void {
     f.longestCallMs.toFixed(2),
     f.longestGcMs.toFixed(2),
     f.checksumsRight === undefined ? '-' : f.checksumsRight ? 'right' : 'WRONG',
+  ])
+}
+
+function reportRatios(index: Checked, baseline: Checked): void {
+  const figure = (name: string, value: number, limit: number) => ({
+    ...{ name: `${name}, as fast as the baseline`, unit: 'x', value, limit },
+    isMoreBetter: true,
+  })
+  report('index', [
+    figure('lookup of 113 blocks', baseline.lookup113Us / index.lookup113Us, 0.9),
+    figure('lookup of 2,000 blocks', baseline.lookup2000Us / index.lookup2000Us, 0.9),
+    figure('lookup of a miss', baseline.missUs / index.missUs, 0.9),
+    figure('stores of 32 blocks', index.store32PerS / baseline.store32PerS, 0.5),
+    figure('stores of a block', index.store1PerS / baseline.store1PerS, 0.5),
+    figure('removes', index.removePerS / baseline.removePerS, 0.5),
+    { name: 'bytes an entry', unit: 'B', value: index.ownBytesPerEntry },
   ])
 }
 

@@ -16,6 +16,7 @@ import { message } from '../../test/kvcache/events.ts'
 import { createKvCache, models } from '../../test/kvcache/fakes.ts'
 import { below, seeded } from '../../test/kvcache/random.ts'
 import { loadRecording, recordingNames } from '../../test/kvcache/recordings.ts'
+import { report } from '../figures.ts'
 
 type Frames = readonly [Buffer, Buffer, Buffer]
 
@@ -70,6 +71,14 @@ print(rows)
 const out = fileURLToPath(new URL('../out/', import.meta.url))
 mkdirSync(out, { recursive: true })
 writeFileSync(`${out}intake.json`, `${JSON.stringify(rows, undefined, 2)}\n`)
+report(
+  'intake',
+  rows.map((row) => ({
+    ...{ name: `${row.case}, as fast as @msgpack decodes`, unit: 'x', isMoreBetter: true },
+    value: row.msgpackUs / row.wholeUs,
+    ...(/^1 store of 32 blocks of 64/.test(row.case) && { limit: 1.5 }),
+  })),
+)
 
 function syntheticCases(): readonly Case[] {
   const pick = below(seeded(7))

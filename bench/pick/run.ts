@@ -20,6 +20,7 @@ import { precisePrefixCacheScorer } from '../../src/plugins/scorers/precise-pref
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
 import { createNotices } from '../../src/telemetry/notices.ts'
 import { createKvCache } from '../../test/kvcache/fakes.ts'
+import { type Figure, report } from '../figures.ts'
 
 const { values } = parseArgs({ options: { picks: { type: 'string', default: '1500' } } })
 const picks = Number(values.picks)
@@ -119,12 +120,18 @@ function measureInfluence(endpointCount: number): number {
   return run(ROUNDS)
 }
 
+const figures: Figure[] = []
 console.log('| scorer | endpoints | prompt tokens | µs per pick |')
 console.log('|---|---|---|---|')
 for (const endpoints of [8, 64, 256]) {
   for (const tokens of [500, 8000]) {
     for (const [name, us] of measure(endpoints, tokens)) {
       console.log(`| ${name} | ${endpoints} | ${tokens} | ${us.toFixed(0)} |`)
+      figures.push({
+        name: `${name}, ${endpoints} endpoints, ${tokens} tokens`,
+        unit: 'us',
+        value: us,
+      })
     }
   }
 }
@@ -134,3 +141,4 @@ console.log('|---|---|')
 for (const endpoints of [8, 64, 256]) {
   console.log(`| ${endpoints} | ${measureInfluence(endpoints).toFixed(2)} |`)
 }
+report('pick', figures)

@@ -10,6 +10,7 @@ import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { type Figure, report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -129,7 +130,12 @@ function measure(name: string, port: number, pid: number, more: readonly string[
   return JSON.parse(execFileSync(LOAD, args, { encoding: 'utf8' }))
 }
 
+/** What the proxy may cost, in times of what a minimal one takes. */
+const LIMITS: Readonly<Record<string, number>> = { '0.5k': 1.5, '24k': 1.5 }
+const CHUNK_LIMIT = 1.3
+
 function print(rows: readonly Row[]): void {
+  const figures: Figure[] = []
   console.log(
     `${availableParallelism()} cores, Node ${process.version}; ${options.connections} connections back to back`,
   )
@@ -141,6 +147,15 @@ function print(rows: readonly Row[]): void {
       const own = rows.filter((row) => row.case === wanted && row.name === name)
       return own.reduce((a, b) => (b.cpu_ms_per_req < a.cpu_ms_per_req ? b : a))
     })
+    const [minimal, own] = best
+    const limit = LIMITS[wanted]
+    const value = own!.cpu_ms_per_req / minimal!.cpu_ms_per_req
+    figures.push({ name: `${wanted} / undici.mjs`, unit: 'x', value, ...(limit && { limit }) })
+    if (wanted.includes('sse')) {
+      const chunks = own!.cpu_us_per_chunk / minimal!.cpu_us_per_chunk
+      const name = 'a chunk, request included / undici.mjs'
+      figures.push({ name, unit: 'x', value: chunks, limit: CHUNK_LIMIT })
+    }
     for (const row of best) {
       console.log(
         [
@@ -158,4 +173,5 @@ function print(rows: readonly Row[]): void {
       )
     }
   }
+  report('proxy', figures)
 }

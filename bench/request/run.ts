@@ -22,7 +22,7 @@ import { createLogger } from '../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../src/telemetry/metrics.ts'
 import { createNotices } from '../../src/telemetry/notices.ts'
 import { RoutingHistory } from '../../src/telemetry/routing-history.ts'
-import { report } from '../figures.ts'
+import { type Figure, report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -181,9 +181,16 @@ for (let i = -1; i < Number(options.rounds); i++) {
     }
   }
 }
-report(
-  'request',
-  Array.from(figures, ([name, values]) => ({ name, unit: 'us', value: median(values) })),
+const said: Figure[] = Array.from(figures, ([name, values]) => ({
+  ...{ name, unit: 'us', value: median(values) },
+}))
+const [logged, bare] = ['and with the request log', 'without metrics'].map((name) =>
+  figures.get(`0.5k  ${name}`),
 )
+if (logged && bare) {
+  const differences = logged.map((us, i) => us - bare[i]!)
+  said.push({ name: 'metrics and log', unit: 'us', value: median(differences), limit: 8 })
+}
+report('request', said)
 console.log(`${written} characters logged`)
 process.exit()

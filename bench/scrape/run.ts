@@ -10,6 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
+import { report } from '../figures.ts'
 import type { Figures } from './fetch.ts'
 
 const { values: options } = parseArgs({
@@ -69,13 +70,21 @@ function print(all: readonly Figures[]): void {
   const row = (cells: readonly string[]) =>
     console.log(cells.map((cell, i) => (i === 0 ? cell.padEnd(10) : cell.padStart(12))).join(''))
   row(['subject', 'pages/s', 'CPU us/page', 'cores', 'x request'])
+  const times = (subject: string) => (perPage.get(subject)! * rateOf(subject)) / yardstick
+  report(
+    'scrape',
+    SUBJECTS.filter((subject) => subject !== 'request').map((subject) => ({
+      ...{ name: `${subject} / request`, unit: 'x', value: times(subject) },
+      limit: subject === 'adaptive' ? 0.3 : 2,
+    })),
+  )
   for (const subject of SUBJECTS) {
     row([
       subject,
       pages.get(subject)!.toFixed(0),
       perPage.get(subject)!.toFixed(1),
       cores.get(subject)!.toFixed(3),
-      ((perPage.get(subject)! * rateOf(subject)) / yardstick).toFixed(2),
+      times(subject).toFixed(2),
     ])
   }
 }

@@ -12,6 +12,9 @@ const SHOWN = new Set([
   'worker-failed',
 ])
 
+/** Doubts from which no pick suffers: decisions and the metric have them. */
+const SILENT = new Set(['no-events'])
+
 /** The doubts that an answer on this path takes back; the others last until the configuration changes. */
 const RECOVERS: Readonly<Record<TokenizePath, readonly string[]>> = {
   engine: ['engine-failed', 'no-tokenize-route'],
@@ -33,6 +36,7 @@ export class ShownDoubts {
 
   /** @param model undefined when it concerns no single request */
   say(why: Doubt, model: string | undefined): void {
+    if (SILENT.has(why.code)) return
     this.#logger.warnOnce(`estimate:${why.code}`, `token ids are estimated: ${why.text}`, {
       reason: why.code,
       ...(model === undefined ? {} : { model: model.slice(0, 128) }),
