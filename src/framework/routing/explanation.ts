@@ -78,6 +78,10 @@ export interface ExplanationContext {
 }
 
 const MAX_WEIGHT = 100
+/** Terms of a scorer that a reason names. */
+const MAX_SHOWN_TERMS = 2
+/** One that differs by less than this share of the most that one does is not named. */
+const LEAST_SHOWN_SHARE = 0.1
 
 /** Explains a decision out of what it keeps. */
 export function explanationOf(decision: Decision, context: ExplanationContext): Explanation {
@@ -192,13 +196,14 @@ function reasonOf(
   const other = nameOf(endpoints[rival]!)
   if (scorers.length === 0) return `no scorer is configured: the picker took ${name}`
   const leads = scorers
-    .map(({ name: scorer, weight, scores }) => ({
+    .map(({ name: scorer, weight, scores, terms }) => ({
       scorer,
       lead: weight * (scores[winner]! - scores[rival]!),
+      why: terms === undefined ? '' : termsText(terms, winner, rival),
     }))
     .filter(({ lead }) => !isTied(lead, 0))
     .sort((a, b) => b.lead - a.lead)
-  const shown = leads.map(({ scorer, lead }) => `${scorer} ${signed(lead)}`).join(', ')
+  const shown = leads.map(({ scorer, lead, why }) => `${scorer} ${signed(lead)}${why}`).join(', ')
   if (isTied(totals[winner]!, totals[rival]!)) {
     const balance = shown === '' ? 'every scorer gave both the same' : shown
     return `${name} ties with ${ties - 1} other${ties > 2 ? 's' : ''} (${balance}); the picker broke the tie`
@@ -207,6 +212,24 @@ function reasonOf(
     return `the picker took ${name}, though ${other} has a higher total (${shown})`
   }
   return `${name} leads ${other} by ${amount(totals[winner]! - totals[rival]!)} (${shown})`
+}
+
+/** The terms in which two endpoints differ most, as `: prefill 0.01 against 0.02`. */
+function termsText(
+  terms: Readonly<Record<string, ArrayLike<number>>>,
+  winner: number,
+  rival: number,
+): string {
+  const differences = Object.entries(terms)
+    .map(([term, of]) => ({ term, of, by: Math.abs(of[winner]! - of[rival]!) }))
+    .filter(({ by }) => by > 0)
+    .sort((a, b) => b.by - a.by)
+  const most = differences[0]?.by ?? 0
+  const shown = differences
+    .slice(0, MAX_SHOWN_TERMS)
+    .filter(({ by }) => by >= most * LEAST_SHOWN_SHARE)
+    .map(({ term, of }) => `${term} ${amount(of[winner]!)} against ${amount(of[rival]!)}`)
+  return shown.length === 0 ? '' : `: ${shown.join(' and ')}`
 }
 
 /** The nearest whole weights above and below a scorer's own at which another endpoint has the highest total. */

@@ -57,6 +57,23 @@ describe('explanationOf', () => {
     assert.equal(reason, 'qwen-0 leads qwen-1 by 0.5 (precise +1.5, queue -1)')
   })
 
+  it('names the terms in which the two differ most, of a scorer that has terms', () => {
+    const profile = trace({ cost: [1, 1, 0.9, 0.8] })
+    const terms = {
+      queue: Float64Array.of(0.02, 0.05, 0.1),
+      prefill: Float64Array.of(0.1, 0.18, 0.3),
+      decode: Float64Array.of(0.001, 0.0015, 0.1),
+      copy: Float64Array.of(0, 0, 1),
+    }
+    const scorers = [{ ...profile.scorers[0]!, terms }]
+    assert.equal(
+      explained({ ...profile, scorers }).reason,
+      'qwen-0 leads qwen-1 by 0.1 (cost +0.1: prefill 0.1 against 0.18 and queue 0.02 against 0.05)',
+    )
+    const alike = { ...profile, scorers: [{ ...profile.scorers[0]!, terms: { queue: [1, 1, 1] } }] }
+    assert.match(explained(alike as never).reason, /\(cost \+0\.1\)$/)
+  })
+
   it('ranks endpoints, shows scores raw and weighted, then those that filters dropped', () => {
     const [profile] = explained(
       trace(
