@@ -54,7 +54,7 @@ export class Process {
   }
 
   /** The first line that fits, now or within `timeoutMs`. */
-  async line(fits: (line: LogLine) => boolean, what: string, timeoutMs = 15_000): Promise<LogLine> {
+  async line(fits: (line: LogLine) => boolean, what: string, timeoutMs = 60_000): Promise<LogLine> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
       const found = this.lines.find(fits)
@@ -102,7 +102,7 @@ export class Process {
 export async function eventually<T>(
   what: string,
   check: () => Promise<T | undefined> | T | undefined,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs
   let last: unknown

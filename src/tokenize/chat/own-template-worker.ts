@@ -10,7 +10,7 @@ import { Unrenderable } from './unrenderable.ts'
 export interface OwnTemplateJob {
   readonly template: string
   readonly tokens: TokenNames
-  readonly prompt: Omit<ChatPrompt, 'text'>
+  readonly prompt: Pick<ChatPrompt, 'kind' | 'api' | 'body'>
   /** The body's JSON where it is known. */
   readonly json: string | undefined
   readonly ruleSets: readonly EngineRules[]

@@ -61,7 +61,9 @@ export class OwnTemplates {
     if (this.#queue.length >= MAX_QUEUED || this.#queuedChars + chars > MAX_QUEUED_CHARS) {
       return Promise.resolve(QUEUE_FULL)
     }
-    const { text: _text, ...data } = prompt
+    // What a thread can be sent: a prompt may read its body when asked for it.
+    const { kind, api, body } = prompt
+    const data = api === undefined ? { kind, body } : { kind, api, body }
     return new Promise((resolve) => {
       const job = {
         ...{ template, tokens, prompt: data, json, ruleSets },
