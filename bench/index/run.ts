@@ -27,6 +27,9 @@ const { values } = parseArgs({
   },
 })
 
+/** The trace whose ratios are held to limits. */
+const REPORTED = '64-1000000'
+
 const out = fileURLToPath(new URL('../out/index/', import.meta.url))
 
 if (values.child !== undefined) {
@@ -35,9 +38,6 @@ if (values.child !== undefined) {
 } else {
   main()
 }
-
-/** The trace whose ratios are held to limits. */
-const REPORTED = '64-1000000'
 
 type Checked = Figures & { readonly checksumsRight: boolean | undefined }
 

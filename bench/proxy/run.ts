@@ -37,6 +37,10 @@ const CASES = [
   { name: '0.5k/sse100', args: ['-size', '500', '-stream'] },
 ].filter(({ name }) => new RegExp(options.only).test(name))
 
+/** What the proxy may cost, in times of what a minimal one takes. */
+const LIMITS: Readonly<Record<string, number>> = { '0.5k': 1.5, '24k': 1.5 }
+const CHUNK_LIMIT = 1.3
+
 const engines = Array.from({ length: ENGINES }, (_, i) => `127.0.0.1:${ENGINE_PORT + i}`)
 const PROXIES: readonly { readonly name: string; args(port: number): readonly string[] }[] = [
   {
@@ -129,10 +133,6 @@ function measure(name: string, port: number, pid: number, more: readonly string[
   args.push('-d', `${options.seconds}s`, '-pids', String(pid), ...more)
   return JSON.parse(execFileSync(LOAD, args, { encoding: 'utf8' }))
 }
-
-/** What the proxy may cost, in times of what a minimal one takes. */
-const LIMITS: Readonly<Record<string, number>> = { '0.5k': 1.5, '24k': 1.5 }
-const CHUNK_LIMIT = 1.3
 
 function print(rows: readonly Row[]): void {
   const figures: Figure[] = []
