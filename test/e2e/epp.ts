@@ -47,7 +47,9 @@ export class Epp {
 
   /** GETs a page of the admin server. */
   async page(path: string): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.ports.metrics}${path}`)
+    const url = `http://127.0.0.1:${this.ports.metrics}${path}`
+    // A kept connection may be closed by the other side in the moment in which it is used.
+    const response = await fetch(url).catch(() => fetch(url))
     return response.text()
   }
 

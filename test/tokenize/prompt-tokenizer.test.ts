@@ -70,6 +70,8 @@ describe('PromptTokenizer', () => {
       logger,
       metrics,
       notices,
+      // Machines are busy; what is given up in time has a budget of its own.
+      budgetMs: 30_000,
       ...options,
     })
     made.push(tokenizer)
