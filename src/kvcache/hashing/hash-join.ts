@@ -1,4 +1,5 @@
 import type { MemoryBudget } from '../segments/memory-budget.ts'
+import { mix } from '../segments/mix.ts'
 
 export const PARTITIONS = 64
 const PARTITION_SHIFT = 26
@@ -8,13 +9,6 @@ const INTS = 5
 
 // How full each partition gets before it doubles, in 256ths: from 42 % to 84 %, so that they do not all grow at once.
 const LIMITS = Uint8Array.from({ length: PARTITIONS }, (_, p) => 107 * 2 ** (p / PARTITIONS))
-
-/** Spreads what engines give, which may be small numbers, over 32 bits. */
-function mix(lo: number, hi: number): number {
-  let h = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b), 0x9e3779b1)
-  h ^= h >>> 15
-  return Math.imul(h, 0xc2b2ae35)
-}
 
 /**
  * Joins one engine's block hashes to our keys, and counts how often each hash is held. Bytes come from the budget;

@@ -1,4 +1,5 @@
 import type { MemoryBudget } from './memory-budget.ts'
+import { mix } from './mix.ts'
 
 export const HASH_PARTITIONS = 64
 const PARTITION_SHIFT = 26
@@ -8,13 +9,6 @@ const PAGE_SLOTS_LOG2 = 16
 const SLOT_IN_PAGE = (1 << PAGE_SLOTS_LOG2) - 1
 const PAGE_INTS = 2 << PAGE_SLOTS_LOG2
 export const HASH_PAGE_BYTES = PAGE_INTS * 4
-
-/** Spreads what engines give, which may be small numbers, over 32 bits. */
-function mix(lo: number, hi: number): number {
-  let h = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b), 0x9e3779b1)
-  h ^= h >>> 15
-  return Math.imul(h, 0xc2b2ae35)
-}
 
 /**
  * The engines' own hashes of blocks, one for each slot: engines that hash alike name a block alike, so it is kept once for

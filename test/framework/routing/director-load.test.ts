@@ -128,7 +128,8 @@ describe('the load that the Director keeps', () => {
       const sum = () => endpoints().map((each) => load(each)[0])
       const routed = await route({ 'x-request-id': 'r1' })
       assert.equal(routed.watchResponse, false)
-      assert.equal(decisions.find('r1')!.ended, 'not-watched')
+      const { ended, durationMs } = decisions.find('r1')!
+      assert.deepEqual([ended, durationMs], ['not-watched', undefined])
       await route()
       assert.deepEqual(sum(), [1, 1])
       advance(50)

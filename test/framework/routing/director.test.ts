@@ -47,10 +47,15 @@ describe('Director', () => {
   })
 
   it('releases load once, whatever ends the request, and tells the decision why', async () => {
-    const { route, inFlight, endpoints, decisions } = setUp()
+    const { route, inFlight, endpoints, decisions, advance } = setUp()
     const routed = await route({ 'x-request-id': 'r1' })
     routed.responseHeaders(200, new Map())
+    advance(5)
+    routed.responseBody(Buffer.from('{'))
+    advance(4)
+    assert.equal(decisions.find('r1')!.durationMs, undefined, 'the answer is under way')
     routed.end('completed')
+    advance(1)
     routed.end('aborted')
     assert.deepEqual(
       endpoints().map((each) => inFlight.requests(each)),
@@ -59,6 +64,7 @@ describe('Director', () => {
     const decision = decisions.find('r1')!
     assert.equal(decision.ended, 'completed')
     assert.equal(decision.status, 200)
+    assert.deepEqual([decision.firstByteMs, decision.durationMs], [5, 9])
   })
 
   it('ends the requests of an endpoint that is gone', async () => {
