@@ -203,6 +203,8 @@ export async function open(port: number, asked: Asked = {}): Promise<IncomingMes
   const { method = 'POST', path = '/v1/completions', headers = {}, body } = asked
   const sent = method === 'POST' ? (body ?? COMPLETION) : body
   const request = httpRequest({ host: '127.0.0.1', port, method, path, headers, agent: false })
+  // One before the response is thrown by `once`, one after it by whoever reads the response.
+  request.on('error', () => {})
   request.end(sent)
   const [response] = (await once(request, 'response')) as [IncomingMessage]
   return response
