@@ -13,6 +13,7 @@ import { EventSockets } from '../../src/app/event-sockets.ts'
 import { Pool } from '../../src/app/pool.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { ModuleLoader } from '../../src/config/module-loader.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import { seededRandom } from '../../src/framework/random.ts'
 import { DecisionLog } from '../../src/framework/routing/decision.ts'
 import { RequestLog } from '../../src/framework/routing/request-log.ts'
@@ -130,11 +131,11 @@ const responseHeaders = new Map([
 
 /** Microseconds of CPU per request, of all threads of this process. */
 async function round(pool: Pool, bodies: readonly (readonly Buffer[])[]): Promise<number> {
-  const { signal } = new AbortController()
+  const cancellation = new Cancellation()
   const before = process.cpuUsage()
   for (let i = 0; i < bodies.length; i++) {
     const incoming = { headers: headersOf(i), body: bodies[i]!, subset: undefined }
-    const routed = await pool.director.route(incoming, signal)
+    const routed = await pool.director.route(incoming, cancellation)
     routed.responseHeaders(200, responseHeaders)
     routed.responseBody(ANSWER)
     routed.end('completed')

@@ -1,5 +1,6 @@
 import type { AskedRequest } from '../admin/sources.ts'
 import { PROMPT_TOKENS } from '../framework/attributes.ts'
+import { Cancellation } from '../framework/cancellation.ts'
 import { sharesPort } from '../framework/endpoint.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Decision } from '../framework/routing/decision.ts'
@@ -54,7 +55,7 @@ export async function explainRequest(
     body: body.length === 0 ? [] : [body],
     subset: undefined,
   }
-  const trial = await pool.director.explain(incoming, signal)
+  const trial = await pool.director.explain(incoming, Cancellation.following(signal))
   if (trial.decision === undefined) {
     const { error, model, targetModel, filters } = trial
     return {

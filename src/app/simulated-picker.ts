@@ -1,6 +1,7 @@
 import type { CheckedConfig } from '../config/parse.ts'
 import { EndpointStore } from '../datalayer/endpoint-store.ts'
 import type { Generation } from '../framework/build.ts'
+import { Cancellation } from '../framework/cancellation.ts'
 import { Container } from '../framework/container.ts'
 import type { EndpointSpec } from '../framework/endpoint.ts'
 import { PluginProbe } from '../framework/instrument.ts'
@@ -219,7 +220,7 @@ export class ProductPicker implements SimulatedPicker {
       maxOutputTokens: maxTokens,
     })
     const incoming = { headers, body, subset: undefined }
-    const routed = await this.#director.route(incoming, new AbortController().signal)
+    const routed = await this.#director.route(incoming, new Cancellation())
     const [target] = routed.destination.split(',')
     const isWatched = routed.watchResponse
     return {

@@ -1,4 +1,5 @@
 import { Attributes } from '../framework/attributes.ts'
+import { Cancellation } from '../framework/cancellation.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { InferenceRequest } from '../framework/request.ts'
 import type { EngineHashAlgorithm, Logger, Metrics } from '../framework/services.ts'
@@ -88,7 +89,7 @@ export class BodyTokenizer {
       ...{ criticality: 'Standard', priority: 0, bodyBytes: body.length },
       attributes: new Attributes(),
     }
-    const tokens = await this.#tokenizer.tokenize(request, new AbortController().signal)
+    const tokens = await this.#tokenizer.tokenize(request, new Cancellation())
     const { exact, reason, exactUpTo } = tokens
     const prompts = tokens.prompts.map((ids, i) => {
       const known = exact ? ids : ids.subarray(0, i === 0 ? (exactUpTo ?? 0) : 0)

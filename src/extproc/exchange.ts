@@ -1,3 +1,4 @@
+import { Cancellation } from '../framework/cancellation.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { EndReason } from '../framework/plugin.ts'
 import { answerCode } from '../framework/routing/error-answer.ts'
@@ -70,7 +71,7 @@ const EMPTY_RESPONSE_TRAILERS = emptyAnswer(ANSWER.responseTrailers)
 export class Exchange implements CallHandler {
   readonly #stream: Stream
   readonly #shared: Exchanges
-  #abort: AbortController | undefined
+  #cancellation: Cancellation | undefined
   #call: GatewayCall | undefined
   #phase: Phase = 'start'
   #requestMode: number = BODY_MODE.fullDuplexStreamed
@@ -319,7 +320,7 @@ export class Exchange implements CallHandler {
 
   #route() {
     this.#phase = 'routing'
-    this.#abort = new AbortController()
+    this.#cancellation = new Cancellation()
     const bodySeen = this.#bodySeen()
     if (bodySeen !== undefined) this.#shared.unseenBody(bodySeen, this.#requestMode)
     const request: IncomingRequest = {
@@ -329,7 +330,7 @@ export class Exchange implements CallHandler {
       ...(this.#call && { call: this.#call }),
       ...(bodySeen !== undefined && { bodySeen }),
     }
-    this.#shared.router.route(request, this.#abort.signal).then(
+    this.#shared.router.route(request, this.#cancellation).then(
       (routed) => this.#answer(routed),
       (error: unknown) => {
         if (this.#phase === 'routing') this.#refuse(error)
@@ -534,7 +535,7 @@ export class Exchange implements CallHandler {
     if (this.#phase === 'closed') return
     const wasRouting = this.#phase === 'routing'
     this.#phase = 'closed'
-    if (wasRouting) this.#abort?.abort()
+    if (wasRouting) this.#cancellation?.cancel()
     this.#body.drop()
     this.#responsePieces.clear()
     if (this.#routed === undefined) this.#body.release()

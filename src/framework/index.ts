@@ -8,6 +8,7 @@ export {
   PROMPT_TOKENS,
   type PromptTokens,
 } from './attributes.ts'
+export { Cancellation } from './cancellation.ts'
 export type { AdapterLoad, Endpoint, EndpointMetrics } from './endpoint.ts'
 export { type ErrorCode, SchedulerError } from './errors.ts'
 export {

@@ -1,5 +1,6 @@
 import type { Static, TObject } from 'typebox'
 import type { AttributeKey } from './attributes.ts'
+import type { Cancellation } from './cancellation.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { InferenceRequest } from './request.ts'
 import type { Decision } from './routing/decision.ts'
@@ -58,7 +59,8 @@ export interface Handler {
 }
 
 /**
- * Makes one piece of data for a request before the profiles run. It runs only when a configured plugin needs its data.
+ * Makes one piece of data for a request before the profiles run. `cancellation.signal` fires when the client goes away, or
+ * the time is over. It runs only when a configured plugin needs its data.
  * A rejection is counted and leaves the attribute unset, as does a promise that is not settled within the `timeBudgetMs` of
  * the configuration; the request goes on, unless the error refuses it (`BAD_REQUEST` and its like).
  */
@@ -66,7 +68,7 @@ export interface Producer {
   produce(
     request: InferenceRequest,
     endpoints: readonly Endpoint[],
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<unknown> | unknown
 }
 

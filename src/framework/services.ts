@@ -1,4 +1,5 @@
 import { attributeKey, type PromptTokens } from './attributes.ts'
+import type { Cancellation } from './cancellation.ts'
 import type { Endpoint, EndpointMetrics, EndpointSpec } from './endpoint.ts'
 import type { EndReason, Usage } from './plugin.ts'
 import type { Criticality, InferenceRequest, Prompt } from './request.ts'
@@ -286,7 +287,10 @@ export interface Tokenizer {
    * The ids of the request's prompts: exact where a tokenizer is at hand, else an estimate that says why.
    * Never rejects for what a client sent.
    */
-  tokenize(request: InferenceRequest, signal: AbortSignal): Promise<PromptTokens> | PromptTokens
+  tokenize(
+    request: InferenceRequest,
+    cancellation: Cancellation,
+  ): Promise<PromptTokens> | PromptTokens
   /** The text of token ids, special tokens left out; undefined without a tokenizer for the model. */
   decode(model: string, ids: ArrayLike<number>): string | undefined
   configure(options: {
@@ -468,7 +472,7 @@ export interface Routed {
 /** What a transport asks. */
 export interface Router {
   /** @throws {SchedulerError} with the code that says why the request cannot be routed. */
-  route(request: IncomingRequest, signal: AbortSignal): Promise<Routed>
+  route(request: IncomingRequest, cancellation: Cancellation): Promise<Routed>
   /** False when no response is looked at at present, which may be told to the gateway before the pick. */
   mayWatchResponse(call: GatewayCall | undefined): boolean
 }

@@ -1,6 +1,7 @@
 import { constants } from 'node:http2'
 import type { Writable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { Cancellation } from '../framework/cancellation.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import { errorAnswer } from '../framework/routing/error-answer.ts'
 import { bodyTooLarge, HeldBody } from '../framework/routing/held-body.ts'
@@ -44,7 +45,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #id: string
   readonly #headers: RequestHeaders
   readonly #body: HeldBody
-  readonly #abort = new AbortController()
+  readonly #cancellation = new Cancellation()
   #phase: Phase = 'body'
   #outcome: ProxyOutcome = 'client-gone'
   #status: number | undefined
@@ -171,7 +172,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
           subset: undefined,
           ...(avoid !== undefined && { avoid }),
         },
-        this.#abort.signal,
+        this.#cancellation,
       )
       .then(this.#ask, this.#notRouted)
   }
@@ -340,7 +341,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const isRouting = this.#phase === 'routing'
     this.#phase = next
     this.#waitsForClient = false
-    if (isRouting) this.#abort.abort()
+    if (isRouting) this.#cancellation.cancel()
     if (!this.#engineEnded) this.#controller?.abort(new Error('the client went away'))
     this.#routed?.end(sawResponse ? 'aborted' : 'client-gone')
   }

@@ -101,14 +101,19 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
     const match = this.#index.match(request, tokens, endpoints)
     const truth = this.#truth
     const distrusted = truth?.distrustsAny && endpoints.map((endpoint) => truth.reasonOf(endpoint))
-    const blind = endpoints.map(
-      (endpoint, i) =>
-        !tokens.exact ||
-        (distrusted && distrusted[i] !== undefined) ||
-        !(this.#index.tracks(endpoint) || truth?.isProved(endpoint)),
-    )
-    const told = blind.map((isBlind) => !isBlind)
-    const tracked = told.filter(Boolean).length
+    const blind: boolean[] = []
+    const told: boolean[] = []
+    let tracked = 0
+    for (let i = 0; i < endpoints.length; i++) {
+      const endpoint = endpoints[i]!
+      const isTold =
+        tokens.exact &&
+        !(distrusted && distrusted[i] !== undefined) &&
+        (this.#index.tracks(endpoint) || truth?.isProved(endpoint) === true)
+      blind.push(!isTold)
+      told.push(isTold)
+      if (isTold) tracked++
+    }
     const finding: PrefixFinding = {
       endpoints,
       match,
@@ -120,9 +125,9 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
     const found: Found = { request, finding, blind }
     if (tracked === endpoints.length) return found
     const estimate = this.#routed.match(request, tokens, endpoints)
-    for (const [i, isBlind] of blind.entries()) {
+    for (let i = 0; i < blind.length; i++) {
+      if (!blind[i]) continue
       const estimatedTokens = estimate.blocks[i]! * estimate.blockTokens[i]!
-      if (!isBlind) continue
       const knowsMore = estimatedTokens > match.blocks[i]! * match.blockTokens[i]!
       if (!knowsMore && !(distrusted && distrusted[i] !== undefined)) continue
       match.blocks[i] = estimate.blocks[i]!

@@ -27,6 +27,9 @@ const LATENCY_BUCKETS_S = [
   0.05,
 ]
 const FORGETS_NOTHING: Speculation = { expireIn: () => {} }
+/** Stand for arrays that nothing is written to: typed arrays are expensive to make. */
+const NO_BLOCKS = new Int32Array(0)
+const NO_WEIGHTS = new Float64Array(0)
 
 /** Answers from what the engines' events have told, and from what was routed in the last moments. */
 export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
@@ -112,7 +115,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     const found = this.#match(request, tokens, endpoints, adapter)
     const tookS = (performance.now() - startedMs) / 1000
     this.#lookups++
-    if (found.blocks.some((blocks) => blocks > 0)) this.#hits++
+    if (findsAny(found)) this.#hits++
     this.#latencySumS += tookS
     this.#latency.observe(tookS)
     return found
@@ -179,18 +182,19 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
     if (request.cacheSalt !== undefined) this.#expect(request, tokens, adapter, tracked)
     const rank = rankOf(request)
     const { index } = this.#owners
-    const held = new Int32Array(count)
-    const heldWeighted = new Float64Array(count)
     const hasAnchors = this.#owners.anchored.size > 0
+    // While nothing is known of any cache, the prompt need not be hashed.
+    const isEmpty = index.blocks === 0 && !hasAnchors
+    const held = isEmpty ? NO_BLOCKS : new Int32Array(count)
+    const heldWeighted = isEmpty ? NO_WEIGHTS : new Float64Array(count)
     for (const size of sizes) {
       const keys = this.#keys.of(tokens, size, adapter, request.cacheSalt)
       for (let e = 0; e < count; e++) if (blockTokens[e] === size) usable[e] = keys.total
+      if (isEmpty) continue
       let at = 0
       for (let p = 0; p < keys.counts.length; p++) {
         const asked = this.#known(tokens, p, keys.counts[p]!, size)
-        // While nothing is known of any cache, the prompt need not be hashed.
-        const isEmpty = index.blocks === 0 && !hasAnchors
-        const found = isEmpty ? 0 : index.lookup(keys.pairs, at, asked)
+        const found = index.lookup(keys.pairs, at, asked)
         at += keys.counts[p]!
         if (found === 0 && !hasAnchors) continue
         for (let e = 0; e < count; e++) {
@@ -222,6 +226,7 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
   }
 
   touch(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {
+    if (this.#owners.index.blocks === 0 && this.#owners.anchored.size === 0) return
     const tracked = this.#owners.of(endpoint)
     const size = this.#blockTokens(endpoint, tracked)
     const adapter = this.#names.adapterOf(request.targetModel)
@@ -322,6 +327,11 @@ export class KvTrackedPrefixIndex implements TrackedPrefixIndex {
         : tracked.owners.find((candidate) => candidate.rank === rank)
     return owner ?? this.#owners.add(tracked, rank ?? endpoint.rank)
   }
+}
+
+function findsAny({ blocks }: PrefixMatch): boolean {
+  for (let i = 0; i < blocks.length; i++) if (blocks[i]! > 0) return true
+  return false
 }
 
 /** True for the cache of another rank than the client asks for. Where ranks are picked among, it is the picker that says. */

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Attributes } from '../framework/attributes.ts'
+import { Cancellation } from '../framework/cancellation.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { InferenceRequest, Prompt } from '../framework/request.ts'
 import { DATA_PARALLEL_RANK } from '../framework/routing/headers.ts'
@@ -372,7 +373,7 @@ export class SimEngine {
     const request = tokenizerRequest(this.#options.servedModelName, prompt)
     const { prompts, exact, reason } = await this.#parts.tokenizer.tokenize(
       request,
-      new AbortController().signal,
+      new Cancellation(),
     )
     if (!exact) {
       this.#logger.warnOnce(`ids:${reason}`, 'the simulated engine tokenizes as best it can', {

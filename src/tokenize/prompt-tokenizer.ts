@@ -1,4 +1,5 @@
 import { PROMPT_TOKENS, type PromptTokens } from '../framework/attributes.ts'
+import type { Cancellation } from '../framework/cancellation.ts'
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
 import type { ChatPrompt, InferenceRequest, Prompt, TextPrompt } from '../framework/request.ts'
 import type {
@@ -171,7 +172,10 @@ export class PromptTokenizer implements Tokenizer {
     }
   }
 
-  tokenize(request: InferenceRequest, signal: AbortSignal): Promise<PromptTokens> | PromptTokens {
+  tokenize(
+    request: InferenceRequest,
+    cancellation: Cancellation,
+  ): Promise<PromptTokens> | PromptTokens {
     const { prompt } = request
     if (prompt === undefined) return { prompts: [], exact: true }
     const { targetModel: model } = request
@@ -181,13 +185,13 @@ export class PromptTokenizer implements Tokenizer {
       const tokens = clientTokens(prompt, this.#factsOf(model))
       return this.#finish(model, prompt, tokens, 'inline', startMs)
     }
-    const asked = this.#askEngine(model, prompt, signal)
+    const asked = this.#askEngine(model, prompt, cancellation)
     const outcome = asked ?? this.#encode(model, prompt)
     if (!(outcome instanceof Promise)) {
       return this.#finish(model, prompt, outcome, 'inline', startMs)
     }
     const path = asked === undefined ? 'thread' : 'engine'
-    return withinBudget(outcome, this.#budgetMs, signal).then((result) =>
+    return withinBudget(outcome, this.#budgetMs, cancellation.signal).then((result) =>
       this.#finish(model, prompt, result, path, startMs),
     )
   }
@@ -223,10 +227,10 @@ export class PromptTokenizer implements Tokenizer {
   #askEngine(
     model: string,
     prompt: Prompt,
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<Outcome> | Doubt | undefined {
     if (this.#engineUrl !== undefined) {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#budgetMs)])
+      const limit = AbortSignal.any([cancellation.signal, AbortSignal.timeout(this.#budgetMs)])
       return this.#engine
         .tokenize(this.#engineUrl, model, prompt, limit)
         .then((answer) => ('prompts' in answer ? answer : answer.doubt))
@@ -238,7 +242,7 @@ export class PromptTokenizer implements Tokenizer {
       !this.#countCheck.distrusts(model)
     if (isLocal) return undefined
     if (this.#source === 'auto' && this.#options.hasEvents?.() === false) return NO_EVENTS
-    return this.#engines.tokenize(model, prompt, signal)
+    return this.#engines.tokenize(model, prompt, cancellation.signal)
   }
 
   #encode(model: string, prompt: TextPrompt | ChatPrompt): Outcome | Promise<Outcome> {

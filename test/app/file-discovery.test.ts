@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { App, type ServeOptions } from '../../src/app.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import { defaultOptions } from '../integration/options.ts'
 
 describe('file-discovery', () => {
@@ -29,7 +30,7 @@ describe('file-discovery', () => {
           body: [Buffer.from('{"model":"m","prompt":"hello"}')],
           subset: undefined,
         },
-        new AbortController().signal,
+        new Cancellation(),
       )
       return destination
     } finally {

@@ -7,6 +7,7 @@ import type { EventPorts } from '../../src/app/settings.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { ModuleLoader } from '../../src/config/module-loader.ts'
 import type { CheckedConfig } from '../../src/config/parse.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { EndpointSpec } from '../../src/framework/endpoint.ts'
 import { seededRandom } from '../../src/framework/random.ts'
 import { DecisionLog } from '../../src/framework/routing/decision.ts'
@@ -127,7 +128,7 @@ export class PoolSetup {
         body: [Buffer.from(JSON.stringify(body))],
         subset: undefined,
       },
-      new AbortController().signal,
+      new Cancellation(),
     )
     routed.end('completed')
     return this.decisions.find(id)!

@@ -1,6 +1,7 @@
 import { EventSockets } from '../../src/app/event-sockets.ts'
 import { Pool } from '../../src/app/pool.ts'
 import type { CheckedConfig } from '../../src/config/parse.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { EndpointMetrics } from '../../src/framework/endpoint.ts'
 import { seededRandom } from '../../src/framework/random.ts'
 import { DecisionLog } from '../../src/framework/routing/decision.ts'
@@ -26,7 +27,7 @@ export interface Asked {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-const NEVER = new AbortController().signal
+const NEVER = new Cancellation()
 const PORT = 8000
 const BLOCK_TOKENS = 64
 

@@ -169,7 +169,10 @@ describe('ext_proc port, as gRPC wants it', () => {
           const one = call({ 'grpc-encoding': encoding })
           await one.write(...cut(whole, () => size))
           one.stream.end()
-          await until(() => router.last?.signal.aborted || one.answers.length > 0, 'it is routed')
+          await until(
+            () => router.last?.cancellation.isCancelled || one.answers.length > 0,
+            'it is routed',
+          )
           await ended(one, '0')
         }
         assert.equal(router.seen.length, 2)
@@ -242,7 +245,7 @@ describe('ext_proc port, as gRPC wants it', () => {
       const one = await call({ 'grpc-timeout': '50m' }).write(request)
       await until(() => router.seen.length === 1, 'the router was asked')
       await ended(one, '4')
-      await until(() => router.last.signal.aborted, 'the router is told')
+      await until(() => router.last.cancellation.isCancelled, 'the router is told')
       assert.equal(server.active, 0)
       router.release()
       await until(() => router.last.ends.length === 1, 'what it picked is let go')
@@ -276,7 +279,7 @@ describe('ext_proc port, as gRPC wants it', () => {
         await until(() => server.active === 2 && router.seen.length === 1, 'both have begun')
         for (const one of [asking, routing]) one.stream.close(code)
         await until(() => server.active === 0, 'both are over')
-        await until(() => router.last.signal.aborted, 'the router is told')
+        await until(() => router.last.cancellation.isCancelled, 'the router is told')
         router.release()
         const responding = await call().write(request)
         await until(isRouted(responding), 'it is answered')

@@ -1,4 +1,5 @@
 import type { Health } from '../../src/extproc/health.ts'
+import type { Cancellation } from '../../src/framework/cancellation.ts'
 import { SchedulerError } from '../../src/framework/errors.ts'
 import type { EndReason, Usage } from '../../src/framework/plugin.ts'
 import type {
@@ -13,7 +14,7 @@ import { openAiApi } from '../../src/openai/openai-api.ts'
 /** What a router has seen of one request. */
 export interface Seen {
   readonly request: IncomingRequest
-  readonly signal: AbortSignal
+  readonly cancellation: Cancellation
   readonly ends: EndReason[]
   readonly responseBytes: Buffer[]
   status: number | undefined
@@ -58,10 +59,10 @@ export class QueueRouter implements Router {
     this.#gate = undefined
   }
 
-  async route(request: IncomingRequest, signal: AbortSignal): Promise<Routed> {
+  async route(request: IncomingRequest, cancellation: Cancellation): Promise<Routed> {
     const seen: Seen = {
       request,
-      signal,
+      cancellation,
       ends: [],
       responseBytes: [],
       status: undefined,

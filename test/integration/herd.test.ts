@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { App } from '../../src/app.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { Routed } from '../../src/framework/services.ts'
 import { simEngineOptions } from '../../src/sim/options.ts'
 import { type RunningSimEngine, startSimEngine } from '../../src/sim-engine.ts'
@@ -10,7 +11,7 @@ import { defaultOptions } from './options.ts'
 const ENDPOINTS = 8
 const BLOCK_TOKENS = 64
 const silent = createLogger({ format: 'text', level: 'error', write() {}, epochMs: Date.now })
-const never = new AbortController().signal
+const never = new Cancellation()
 
 describe('the default profile with 8 idle equal endpoints', function () {
   this.timeout(60_000)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { Attributes, type PromptTokens } from '../../src/framework/attributes.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { InferenceRequest } from '../../src/framework/request.ts'
 import { parseTopic } from '../../src/kvcache/events/topic.ts'
 import { openAiApi } from '../../src/openai/openai-api.ts'
@@ -52,8 +53,8 @@ function createTokenizer(version: string, logger: ReturnType<typeof createKvCach
         ...{ id: '', path, headers, targetModel: parsed.model, bodyBytes: body.length },
         ...{ criticality: 'Standard', priority: 0, attributes: new Attributes() },
       }
-      const signal = new AbortController().signal
-      return { request, tokens: await tokenizer.tokenize(request, signal) }
+      const cancellation = new Cancellation()
+      return { request, tokens: await tokenizer.tokenize(request, cancellation) }
     },
   }
 }

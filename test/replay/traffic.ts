@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { replay } from '../../src/app/replay.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { ModuleLoader } from '../../src/config/module-loader.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { EndpointSpec } from '../../src/framework/endpoint.ts'
 import { SchedulerError } from '../../src/framework/errors.ts'
 import { seededRandom } from '../../src/framework/random.ts'
@@ -128,7 +129,7 @@ export class RecordedTraffic {
             body: [Buffer.from(JSON.stringify(body))],
             subset: this.#subset(),
           },
-          new AbortController().signal,
+          new Cancellation(),
         ),
       )
     } catch (error) {

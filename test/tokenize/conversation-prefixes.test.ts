@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import type { PromptTokens } from '../../src/framework/attributes.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { ChatPrompt } from '../../src/framework/request.ts'
 import { simEngineOptions } from '../../src/sim/options.ts'
 import { startSimEngine } from '../../src/sim-engine.ts'
@@ -100,7 +101,7 @@ describe('PromptTokenizer, when an engine answers no more', function () {
     const remote = make()
     const local = make(directory)
     const ask = async (tokenizer: PromptTokenizer, prompt: ChatPrompt): Promise<PromptTokens> =>
-      tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)
+      tokenizer.tokenize(requestFor(MODEL, prompt), new Cancellation())
     try {
       remote.configure({
         folders: {},

@@ -5,6 +5,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { generate } from 'selfsigned'
 import { PROMPT_TOKENS } from '../../src/framework/attributes.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { Endpoint } from '../../src/framework/endpoint.ts'
 import type { Prompt } from '../../src/framework/request.ts'
 import { endpoint } from '../../src/framework/testing.ts'
@@ -104,8 +105,8 @@ describe("PromptTokenizer with the pool's own engines", () => {
     kind: 'chat',
     body: { messages: [{ role: 'user', content: `hi ${++chats}` }] },
   })
-  const ask = async (prompt: Prompt = fresh(), signal = new AbortController().signal) =>
-    tokenizer.tokenize(requestFor(MODEL, prompt), signal)
+  const ask = async (prompt: Prompt = fresh(), cancellation = new Cancellation()) =>
+    tokenizer.tokenize(requestFor(MODEL, prompt), cancellation)
   const asked = () => engines.map(({ bodies }) => bodies.length)
 
   beforeEach(() => {
@@ -123,7 +124,7 @@ describe("PromptTokenizer with the pool's own engines", () => {
   describe('where the model has files that prove wrong', () => {
     const count = async (tokenCount: number) => {
       const request = requestFor(MODEL, fresh())
-      const tokens = await tokenizer.tokenize(request, new AbortController().signal)
+      const tokens = await tokenizer.tokenize(request, new Cancellation())
       request.attributes.set(PROMPT_TOKENS, tokens)
       tokenizer.counted(request, tokenCount)
       return tokens
@@ -373,7 +374,7 @@ describe("PromptTokenizer with the pool's own engines", () => {
 
   it('does not hold it against an engine that the client gave up', async () => {
     await start([() => undefined])
-    for (let i = 0; i < 5; i++) await ask(fresh(), AbortSignal.abort())
+    for (let i = 0; i < 5; i++) await ask(fresh(), Cancellation.following(AbortSignal.abort()))
     engines[0]!.answer = () => ids(6)
     assert.deepEqual((await ask()).prompts, [Int32Array.of(6)])
   })

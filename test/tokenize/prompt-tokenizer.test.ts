@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { PromptTokens } from '../../src/framework/attributes.ts'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import type { Prompt } from '../../src/framework/request.ts'
 import { openAiApi } from '../../src/openai/openai-api.ts'
 import {
@@ -89,8 +90,7 @@ describe('PromptTokenizer', () => {
     prompt: Prompt | undefined,
     from = shared,
     model = MODEL,
-  ): Promise<PromptTokens> =>
-    from.tokenizer.tokenize(requestFor(model, prompt), new AbortController().signal)
+  ): Promise<PromptTokens> => from.tokenizer.tokenize(requestFor(model, prompt), new Cancellation())
 
   it('estimates a chat of more messages or parts than rendering has time for', async () => {
     const messages = (count: number) =>
@@ -159,7 +159,7 @@ describe('PromptTokenizer', () => {
   it('answers at once for short text and for text seen before', () => {
     const outcome = shared.tokenizer.tokenize(
       requestFor(MODEL, chat('At once, please.')),
-      new AbortController().signal,
+      new Cancellation(),
     )
     assert.ok(!(outcome instanceof Promise))
   })
@@ -173,7 +173,7 @@ describe('PromptTokenizer', () => {
       const before = metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}') ?? 0
       await tokenizer.tokenize(
         requestFor(MODEL, { kind: 'chat', body: { messages } }),
-        new AbortController().signal,
+        new Cancellation(),
       )
       misses.push(metrics.counts.get('epp_tokenizer_cache_pieces_total{result="miss"}')! - before)
       messages.push({ role: 'assistant', content: `answer ${turn}` })
@@ -212,7 +212,7 @@ describe('PromptTokenizer', () => {
     const prompt: Prompt = { kind: 'text', texts: [words(4000, 3)] }
     const all = await Promise.all(
       Array.from({ length: 50 }, () =>
-        tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal),
+        tokenizer.tokenize(requestFor(MODEL, prompt), new Cancellation()),
       ),
     )
     for (const one of all) assert.deepEqual(one, all[0])
@@ -226,21 +226,23 @@ describe('PromptTokenizer', () => {
   it('estimates when the ids are late, and has them the next time', async () => {
     const { tokenizer, metrics } = make({ budgetMs: 1 })
     const prompt: Prompt = { kind: 'text', texts: [words(5000, 4)] }
-    const first = await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)
+    const first = await tokenizer.tokenize(requestFor(MODEL, prompt), new Cancellation())
     assert.deepEqual([first.exact, first.reason], [false, 'the ids were not there in time'])
     assert.equal(
       metrics.counts.get('epp_tokenized_requests_total{result="estimate",reason="too-slow"}'),
       1,
     )
     await until(
-      async () =>
-        (await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)).exact,
+      async () => (await tokenizer.tokenize(requestFor(MODEL, prompt), new Cancellation())).exact,
     )
   })
 
   it('estimates when the caller gives up', async () => {
     const prompt: Prompt = { kind: 'text', texts: [words(5000, 5)] }
-    const outcome = shared.tokenizer.tokenize(requestFor(MODEL, prompt), AbortSignal.abort())
+    const outcome = shared.tokenizer.tokenize(
+      requestFor(MODEL, prompt),
+      Cancellation.following(AbortSignal.abort()),
+    )
     assert.equal((await outcome).exact, false)
   })
 
@@ -249,7 +251,7 @@ describe('PromptTokenizer', () => {
     const all = Array.from({ length: 8 }, (_, i) =>
       tokenizer.tokenize(
         requestFor(MODEL, { kind: 'text', texts: [`${i}${'x '.repeat(1_900_000)}`] }),
-        AbortSignal.timeout(50),
+        Cancellation.following(AbortSignal.timeout(50)),
       ),
     )
     const reasons = (await Promise.all(all)).map(({ reason }) => reason)
@@ -261,10 +263,7 @@ describe('PromptTokenizer', () => {
     const { tokenizer, metrics } = make({ threads: 1, budgetMs: 100 })
     const sent = Array.from({ length: 10 }, (_, i) => `${i} ${'x '.repeat(50_000)}`)
     const all = sent.map((text) =>
-      tokenizer.tokenize(
-        requestFor(MODEL, { kind: 'text', texts: [text] }),
-        new AbortController().signal,
-      ),
+      tokenizer.tokenize(requestFor(MODEL, { kind: 'text', texts: [text] }), new Cancellation()),
     )
     await Promise.all(all)
     const refused = 'epp_tokenized_requests_total{result="estimate",reason="queue-full"}'
@@ -282,7 +281,7 @@ describe('PromptTokenizer', () => {
     const { tokenizer } = make({ budgetMs: 30_000 })
     const outcome = tokenizer.tokenize(
       requestFor(MODEL, { kind: 'text', texts: [words(5000, 6)] }),
-      new AbortController().signal,
+      new Cancellation(),
     )
     await tokenizer.close()
     assert.equal((await outcome).reason, 'the tokenizer is closed')
@@ -469,10 +468,7 @@ describe('PromptTokenizer', () => {
     const { tokenizer, logger } = make({ tokenizersDir: strict })
     const of = async (role: string): Promise<PromptTokens> => {
       const body = { messages: [{ role, content: 'secret' }] }
-      return tokenizer.tokenize(
-        requestFor(MODEL, { kind: 'chat', body }),
-        new AbortController().signal,
-      )
+      return tokenizer.tokenize(requestFor(MODEL, { kind: 'chat', body }), new Cancellation())
     }
     assert.deepEqual(await of('user'), {
       prompts: [Int32Array.from(Buffer.from('secret'))],
@@ -497,7 +493,7 @@ describe('PromptTokenizer', () => {
   it('says once that there is no tokenizer, and estimates alike for like prompts', async () => {
     const { tokenizer, logger, metrics, notices } = make({ tokenizersDir: undefined })
     const of = async (content: string): Promise<PromptTokens> =>
-      tokenizer.tokenize(requestFor(MODEL, chat(content)), new AbortController().signal)
+      tokenizer.tokenize(requestFor(MODEL, chat(content)), new Cancellation())
     const [first, second] = [
       await of('Größe: one two three four'),
       await of('Größe: one two three five'),
@@ -536,10 +532,7 @@ describe('PromptTokenizer', () => {
       notices.texts.get('tokenizer:broken-tokenizer')!,
       /the tokenizer in .*m cannot be read: SyntaxError/,
     )
-    const tokens = await tokenizer.tokenize(
-      requestFor('m', chat('hi')),
-      new AbortController().signal,
-    )
+    const tokens = await tokenizer.tokenize(requestFor('m', chat('hi')), new Cancellation())
     assert.equal(tokens.exact, false)
     tokenizer.configure({ folders: {}, fallbackModel: undefined, engineUrl: undefined })
     assert.equal(notices.texts.size, 0)
@@ -552,7 +545,7 @@ describe('PromptTokenizer', () => {
     assert.match(logger.lines[0]!, /^tokenizer loaded .*"chatTemplate":true/)
     const prompt: Prompt = { kind: 'text', texts: [words(3000, 7)] }
     assert.equal(
-      (await tokenizer.tokenize(requestFor(MODEL, prompt), new AbortController().signal)).exact,
+      (await tokenizer.tokenize(requestFor(MODEL, prompt), new Cancellation())).exact,
       true,
     )
   })

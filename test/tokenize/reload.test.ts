@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Cancellation } from '../../src/framework/cancellation.ts'
 import { PromptTokenizer } from '../../src/tokenize/prompt-tokenizer.ts'
 import { byteTokenizersDir } from './fixtures.ts'
 import { clock, memoryLogger, memoryMetrics, memoryNotices, requestFor } from './services.ts'
 
-const never = new AbortController().signal
+const never = new Cancellation()
 /** More than is encoded on the event loop. */
 const LONG = 'ab'.repeat(4000)
 

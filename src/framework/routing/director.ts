@@ -1,4 +1,5 @@
 import type { Generation } from '../build.ts'
+import type { Cancellation } from '../cancellation.ts'
 import { type Endpoint, networkAddress } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
@@ -25,6 +26,7 @@ import { decisionOf } from './describe-pick.ts'
 import { Exchange } from './exchange.ts'
 import { requestId } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
+import { Observers } from './observers.ts'
 import { headerChanges, namedEndpoints, outgoingBody } from './outgoing.ts'
 import { Preparation, remarkOf } from './preparation.ts'
 import type { Configured, ProfileRun } from './profile.ts'
@@ -32,7 +34,7 @@ import { cachedTokensAt, loadOf } from './request-load.ts'
 import type { RequestLog } from './request-log.ts'
 import { type ResponsesMode, responsesText } from './request-policy.ts'
 import { runProfiles } from './scheduler.ts'
-import { shadowRequest } from './shadow.ts'
+import { type ShadowRun, shadowRequest } from './shadow.ts'
 import { type Trial, tryOut } from './trial.ts'
 import { UnseenLoads } from './unseen-loads.ts'
 
@@ -94,6 +96,7 @@ export class Director implements Router, Disposable {
   /** Requests that are being routed by a generation, or that its plugins are still to be told of. */
   readonly #uses = new Map<Generation, number>()
   readonly #drained = new Map<Generation, () => void>()
+  #observers: { readonly generation: Generation; readonly all: Observers } | undefined
   #routed = 0
   #generation: Generation
 
@@ -166,12 +169,12 @@ export class Director implements Router, Disposable {
     })
   }
 
-  async route(incoming: IncomingRequest, signal: AbortSignal): Promise<Routed> {
+  async route(incoming: IncomingRequest, cancellation: Cancellation): Promise<Routed> {
     const id = requestId(incoming.headers)
     const generation = this.#generation
     this.#use(generation)
     try {
-      return await this.#route(id, generation, incoming, signal)
+      return await this.#route(id, generation, incoming, cancellation)
     } catch (error) {
       this.#release(generation)
       const code = error instanceof SchedulerError ? error.code : 'PLUGIN_FAILED'
@@ -186,11 +189,11 @@ export class Director implements Router, Disposable {
    *
    * @throws {SchedulerError} as `route`, for what is wrong before the profiles run
    */
-  async explain(incoming: IncomingRequest, signal: AbortSignal): Promise<Trial> {
+  async explain(incoming: IncomingRequest, cancellation: Cancellation): Promise<Trial> {
     const generation = this.#generation
     this.#use(generation)
     try {
-      return await tryOut(generation, this.#preparation, incoming, signal, {
+      return await tryOut(generation, this.#preparation, incoming, cancellation, {
         ...this.#services,
         pool: this.#options.pool,
       })
@@ -214,7 +217,7 @@ export class Director implements Router, Disposable {
     id: string,
     generation: Generation,
     incoming: IncomingRequest,
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<Routed> {
     const { openAi, endpoints, clock, inFlight } = this.#services
     const { saltHeader } = generation.requests
@@ -224,7 +227,7 @@ export class Director implements Router, Disposable {
     const parsedMs = performance.now()
     this.#phases.parse.observe((parsedMs - startMs) / 1000)
 
-    await this.#preparation.complete(generation, read, incoming, signal)
+    await this.#preparation.complete(generation, read, incoming, cancellation)
     const body = outgoingBody(incoming, read, openAi, saltHeader)
     const producedMs = performance.now()
     this.#phases.produce.observe((producedMs - parsedMs) / 1000)
@@ -265,14 +268,8 @@ export class Director implements Router, Disposable {
         schedule: Math.round((scheduledMs - producedMs) * 1000),
       },
     })
-    const observers = [
-      ...generation.observers,
-      ...this.#services.observers,
-      ...shadows.flatMap((shadow) => shadow.observers),
-    ]
-    for (const { plugin, probe } of observers) {
-      probe.notify(() => plugin.picked?.(request, target, decision))
-    }
+    const observers = this.#observersOf(generation, shadows)
+    observers.picked(request, target, decision)
     this.#phases.schedule.observe((scheduledMs - producedMs) / 1000)
     this.#phases.whole.observe((scheduledMs - startMs) / 1000)
     this.#services.decisions.add(decision)
@@ -338,6 +335,19 @@ export class Director implements Router, Disposable {
     }
     recorder?.decided(decided)
     return decided
+  }
+
+  /** Everybody who is told of a request; those of shadows are its own. */
+  #observersOf(generation: Generation, shadows: readonly ShadowRun[]): Observers {
+    if (shadows.length > 0) {
+      const ofShadows = shadows.flatMap(({ observers }) => observers)
+      return new Observers([...generation.observers, ...this.#services.observers, ...ofShadows])
+    }
+    if (this.#observers?.generation !== generation) {
+      const all = new Observers([...generation.observers, ...this.#services.observers])
+      this.#observers = { generation, all }
+    }
+    return this.#observers.all
   }
 
   /** Whether responses are to say what was decided. */

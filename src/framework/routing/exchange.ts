@@ -1,19 +1,19 @@
 import type { Endpoint } from '../endpoint.ts'
-import type { EndReason, Observer, Outcome } from '../plugin.ts'
+import type { EndReason, Outcome } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { Clock, Routed, UsageScanner } from '../services.ts'
 import type { Decision } from './decision.ts'
 import { DECISION_HEADER } from './decision-header.ts'
 import type { Reservation } from './in-flight.ts'
+import type { Observers } from './observers.ts'
 import type { HeaderChanges } from './outgoing.ts'
-import type { Configured } from './profile.ts'
 import { responseHeadersOf } from './response-headers.ts'
 
 export interface ExchangeState {
   readonly request: InferenceRequest
   readonly decision: Decision
   readonly target: Endpoint
-  readonly observers: readonly Configured<Observer>[]
+  readonly observers: Observers
   readonly reservation: Reservation
   /** Takes the reservation over where nothing will tell when it is to be released. */
   fade(reservation: Reservation, pickedMs: number): void
@@ -72,7 +72,7 @@ export class Exchange implements Routed {
     if (this.#ended) return undefined
     const { observers, request, target, decisionHeader } = this.#state
     const start = { status, headers, servedEndpoint }
-    const set = responseHeadersOf(observers, request, target, start)
+    const set = responseHeadersOf(observers.ofHeaders, request, target, start)
     if (decisionHeader === undefined) return set
     return new Map([...(set ?? []), [DECISION_HEADER, decisionHeader]])
   }
@@ -84,9 +84,7 @@ export class Exchange implements Routed {
       const { observers, request, target, clock, reservation } = this.#state
       this.#firstByteMs = clock.nowMs() - this.startedMs
       reservation.firstByte()
-      for (const { plugin, probe } of observers) {
-        probe.notify(() => plugin.responded?.(request, target))
-      }
+      observers.responded(request, target)
     }
     this.#state.usageScanner.push(chunk)
   }
@@ -111,9 +109,7 @@ export class Exchange implements Routed {
       decision.firstByteMs = outcome.firstByteMs
       decision.durationMs = outcome.durationMs
     }
-    for (const { plugin, probe } of observers) {
-      probe.notify(() => plugin.ended?.(request, target, outcome))
-    }
+    observers.ended(request, target, outcome)
     this.#state.onEnd(this)
   }
 }

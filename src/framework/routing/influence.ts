@@ -104,6 +104,12 @@ export function influenceOf(
 
 /** Position of the highest total; of the picked endpoint where it has it. */
 export function winnerOf(totals: Float64Array, picked: number): number {
-  const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+  const best = highestOf(totals)
   return isTied(totals[picked]!, best) ? picked : totals.indexOf(best)
+}
+
+export function highestOf(totals: Float64Array): number {
+  let best = Number.NEGATIVE_INFINITY
+  for (let i = 0; i < totals.length; i++) best = Math.max(best, totals[i]!)
+  return best
 }

@@ -67,6 +67,7 @@ export function headerChanges(
  */
 export function namedEndpoints(run: ProfileRun, fallbacks: number | undefined): readonly string[] {
   const { picked, endpoints, totals } = run.trace
+  if (picked.length === 1 && !fallbacks) return picked
   const [target] = picked
   const others = fallbacksOf(target!)
   const named = new Set(picked.filter((name) => name === target || others(name)))

@@ -1,3 +1,4 @@
+import type { Cancellation } from '../cancellation.ts'
 import { SchedulerError } from '../errors.ts'
 import type { GatewayCall, IncomingRequest, Routed, Router } from '../services.ts'
 
@@ -24,8 +25,8 @@ export class PoolRouter implements Router {
     this.#pools = pools
   }
 
-  async route(request: IncomingRequest, signal: AbortSignal): Promise<Routed> {
-    return this.#poolOf(request.call).router.route(request, signal)
+  async route(request: IncomingRequest, cancellation: Cancellation): Promise<Routed> {
+    return this.#poolOf(request.call).router.route(request, cancellation)
   }
 
   mayWatchResponse(call: GatewayCall | undefined): boolean {

@@ -1,5 +1,6 @@
 import { PROMPT_TOKENS } from '../attributes.ts'
 import type { Generation } from '../build.ts'
+import type { Cancellation } from '../cancellation.ts'
 import { type Endpoint, networkAddress } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { InferenceRequest } from '../request.ts'
@@ -57,7 +58,7 @@ export class Preparation {
     { producers }: Generation,
     { request, isCut }: ReadRequest,
     incoming: IncomingRequest,
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<void> {
     const { models, requestLog } = this.#services
     if (request.targetModel !== '') {
@@ -70,12 +71,12 @@ export class Preparation {
       }
     }
     if (producers.length > 0 && request.prompt !== undefined) {
-      await produceAll(producers, request, this.candidates(incoming), signal, (error) =>
+      await produceAll(producers, request, this.candidates(incoming), cancellation, (error) =>
         requestLog.producerFailed(request.id, error),
       )
     }
     if (isCut) markInexact(request)
-    if (signal.aborted) {
+    if (cancellation.isCancelled) {
       throw new SchedulerError('CANCELLED', 'the client went away before its request was routed')
     }
   }

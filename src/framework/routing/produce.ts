@@ -1,4 +1,5 @@
 import type { ConfiguredProducer } from '../build.ts'
+import { Cancellation } from '../cancellation.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import { isRefusal } from '../on-error.ts'
@@ -17,7 +18,7 @@ export async function produceAll(
   producers: readonly ConfiguredProducer[],
   request: InferenceRequest,
   endpoints: readonly Endpoint[],
-  signal: AbortSignal,
+  cancellation: Cancellation,
   failed: (error: SchedulerError) => void,
 ): Promise<void> {
   for (const producer of producers) {
@@ -25,7 +26,7 @@ export async function produceAll(
     const startMs = performance.now()
     let isOver: true | undefined
     try {
-      const value = produce(producer, request, endpoints, signal, () => {
+      const value = produce(producer, request, endpoints, cancellation, () => {
         isOver = true
       })
       request.attributes.set(key, value instanceof Promise ? await value : value)
@@ -39,18 +40,18 @@ export async function produceAll(
   }
 }
 
-/** The value; when the producer's time is over, `over` is called, a promise of it rejects, and its signal fires. */
+/** The value; when the producer's time is over, `over` is called, a promise of it rejects, and it is cancelled. */
 function produce(
   { name, plugin, probe }: ConfiguredProducer,
   request: InferenceRequest,
   endpoints: readonly Endpoint[],
-  signal: AbortSignal,
+  cancellation: Cancellation,
   over: () => void,
 ): unknown {
   const { timeBudgetMs } = probe
-  if (timeBudgetMs === undefined) return plugin.produce(request, endpoints, signal)
-  const limit = new AbortController()
-  const value = plugin.produce(request, endpoints, AbortSignal.any([signal, limit.signal]))
+  if (timeBudgetMs === undefined) return plugin.produce(request, endpoints, cancellation)
+  const limit = Cancellation.following(cancellation.signal)
+  const value = plugin.produce(request, endpoints, limit)
   if (!(value instanceof Promise)) return value
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
@@ -59,7 +60,7 @@ function produce(
         const text = `producer "${name}" took longer than its timeBudgetMs of ${timeBudgetMs}`
         const error = new SchedulerError('PLUGIN_FAILED', text)
         reject(error)
-        limit.abort(error)
+        limit.cancel(error)
       },
       Math.min(timeBudgetMs, MAX_TIMER_MS),
     )

@@ -5,7 +5,7 @@ import { NEUTRAL_SCORE, type OnError } from '../on-error.ts'
 import type { Filter, Picker, Scored, Scorer } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
 import type { FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
-import { type Influence, winnerOf } from './influence.ts'
+import { highestOf, type Influence, winnerOf } from './influence.ts'
 import { isTied } from './tie.ts'
 
 /** A configured plugin: the name that the YAML gives it, what it does, what it is measured with. */
@@ -42,12 +42,13 @@ export interface ProfileTrial {
 /** Characters of a plugin's error that a decision keeps. */
 const MAX_ERROR_CHARACTERS = 300
 
-/** Filters, then scores, then picks; synchronous, and without state of its own. */
+/** Filters, then scores, then picks; synchronous, and nothing of one request is kept for the next. */
 export class Profile {
   readonly name: string
   readonly scorers: readonly ConfiguredScorer[]
   readonly #filters: readonly ConfiguredFilter[]
   readonly #picker: Configured<Picker>
+  #named: { readonly endpoints: readonly Endpoint[]; readonly names: readonly string[] } | undefined
 
   constructor(
     name: string,
@@ -95,11 +96,13 @@ export class Profile {
       scorers.push(trace)
     }
 
-    const scored: Scored[] = endpoints.map((endpoint, i) => ({ endpoint, score: totals[i]! }))
+    const scored: Scored[] = []
     const metricsAgeMs = new Float64Array(endpoints.length)
-    endpoints.forEach(({ metrics }, i) => {
-      metricsAgeMs[i] = metrics ? nowMs - metrics.scrapedAtMs : Number.NaN
-    })
+    for (let i = 0; i < endpoints.length; i++) {
+      const endpoint = endpoints[i]!
+      scored.push({ endpoint, score: totals[i]! })
+      metricsAgeMs[i] = endpoint.metrics ? nowMs - endpoint.metrics.scrapedAtMs : Number.NaN
+    }
     const { name, plugin, probe } = this.#picker
     const picked = probe.call(() => {
       const found = plugin.pick(request, scored)
@@ -109,7 +112,6 @@ export class Profile {
         `picker "${name}" must return at least one of the ${endpoints.length} endpoints it was given`,
       )
     })
-    const best = totals.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
     if (!trial) {
       this.#countInfluence(scorers, totals, winnerOf(totals, endpoints.indexOf(picked[0]!)))
     }
@@ -119,14 +121,22 @@ export class Profile {
       trace: {
         profile: this.name,
         filters,
-        endpoints: endpoints.map((endpoint) => endpoint.hostPort),
+        endpoints: this.#namesOf(endpoints),
         scorers,
         totals,
-        ties: totals.reduce((count, total) => count + Number(isTied(total, best)), 0),
+        ties: tiesOf(totals),
         picked: picked.map((endpoint) => endpoint.hostPort),
         metricsAgeMs,
       },
     }
+  }
+
+  /** `hostPort` of each; most requests have the same endpoints as the one before. */
+  #namesOf(endpoints: readonly Endpoint[]): readonly string[] {
+    if (this.#named?.endpoints !== endpoints) {
+      this.#named = { endpoints, names: endpoints.map(({ hostPort }) => hostPort) }
+    }
+    return this.#named.names
   }
 
   /** Of the scorers that did not fail: those that did have no trace, or one with an error. */
@@ -139,6 +149,14 @@ export class Profile {
       if (trace.error === undefined) influence.count(trace, totals, winner)
     }
   }
+}
+
+/** How many have the highest total. */
+function tiesOf(totals: Float64Array): number {
+  const best = highestOf(totals)
+  let ties = 0
+  for (let i = 0; i < totals.length; i++) if (isTied(totals[i]!, best)) ties++
+  return ties
 }
 
 /** The endpoints that the filter left, with its trace added; all of them when it failed and may. */

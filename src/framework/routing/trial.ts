@@ -1,4 +1,5 @@
 import type { Generation } from '../build.ts'
+import type { Cancellation } from '../cancellation.ts'
 import type { Endpoint } from '../endpoint.ts'
 import { SchedulerError } from '../errors.ts'
 import type { InferenceRequest } from '../request.ts'
@@ -45,7 +46,7 @@ export async function tryOut(
   generation: Generation,
   preparation: Preparation,
   incoming: IncomingRequest,
-  signal: AbortSignal,
+  cancellation: Cancellation,
   { clock, endpoints, pool }: TrialServices,
 ): Promise<Trial> {
   const startMs = performance.now()
@@ -54,7 +55,7 @@ export async function tryOut(
     incoming,
     generation.requests.saltHeader,
   )
-  await preparation.complete(generation, read, incoming, signal)
+  await preparation.complete(generation, read, incoming, cancellation)
   const { request } = read
   const producedMs = performance.now()
   const candidates = preparation.candidates(incoming)

@@ -18,16 +18,26 @@ export function bestFirst(
   inFlight: InFlight,
   random: Random,
 ): readonly Endpoint[] {
-  const order = scored.map(({ endpoint, score }) => ({
-    endpoint,
-    score,
-    lastPick: inFlight.lastPick(endpoint),
-    lot: random.next(),
-  }))
-  order.sort((a, b) =>
-    isTied(a.score, b.score) ? a.lastPick - b.lastPick || a.lot - b.lot : b.score - a.score,
-  )
+  const order: Candidate[] = []
+  for (const { endpoint, score } of scored) {
+    order.push({ endpoint, score, lastPick: inFlight.lastPick(endpoint), lot: random.next() })
+  }
+  if (count === 1 && order.length > 0) return [order.reduce(better).endpoint]
+  order.sort(byRank)
   return order.slice(0, count).map(({ endpoint }) => endpoint)
+}
+
+interface Candidate extends Scored {
+  readonly lastPick: number
+  readonly lot: number
+}
+
+function byRank(a: Candidate, b: Candidate): number {
+  return isTied(a.score, b.score) ? a.lastPick - b.lastPick || a.lot - b.lot : b.score - a.score
+}
+
+function better(a: Candidate, b: Candidate): Candidate {
+  return byRank(b, a) < 0 ? b : a
 }
 
 /** `count` endpoints in random order. */

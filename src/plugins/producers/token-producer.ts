@@ -69,7 +69,7 @@ export const tokenProducer = definePlugin({
     return remarks
   },
   create: (_params, { tokenizer }) => ({
-    produce: (request, _endpoints, signal) => tokenizer.tokenize(request, signal),
+    produce: (request, _endpoints, cancellation) => tokenizer.tokenize(request, cancellation),
     ended: (request, _endpoint, { usage }) => {
       if (usage !== undefined) tokenizer.counted?.(request, usage.promptTokens)
     },

@@ -18,6 +18,7 @@ import {
 import {
   COST_TERMS,
   type CostInputs,
+  type CostTerm,
   type CostTerms,
   costTerms,
   scoresOf,
@@ -126,6 +127,8 @@ interface Scoring {
 class CostScorer implements Scorer, Observer {
   readonly #params: Params
   readonly #services: CostServices
+  /** What is known at the pick, used again for the next one; typed arrays are expensive to make. */
+  #inputs = new EndpointInputs(0)
   #last: Scoring | undefined
   /** What there is to report of the last pick. */
   #picked: { readonly finding: CostFinding; readonly match: PrefixMatch | undefined } | undefined
@@ -137,7 +140,7 @@ class CostScorer implements Scorer, Observer {
 
   score(request: InferenceRequest, endpoints: readonly Endpoint[]): Float64Array {
     const match = this.#services.matcher.find(request, endpoints)?.match
-    const inputs = this.#inputs(request, endpoints, match)
+    const inputs = this.#read(request, endpoints, match)
     const terms = costTerms(inputs, this.#params)
     const totals = totalCosts(terms)
     this.#last = { request, endpoints, match, inputs, terms, totals }
@@ -180,38 +183,34 @@ class CostScorer implements Scorer, Observer {
     return { ...report, fields: { ...report.fields, cost } }
   }
 
-  #inputs(
+  #read(
     request: InferenceRequest,
     endpoints: readonly Endpoint[],
     match: PrefixMatch | undefined,
   ): CostInputs {
     const { inFlight, ghost } = this.#services
-    const promptTokens = promptTokensOf(request)
     const tokens = request.attributes.get(PROMPT_TOKENS)
     const past = tokens && ghost.match(request, tokens, endpoints)
-    // Float64Array.from takes several times as long.
-    const each = (value: (endpoint: Endpoint, i: number) => number) => {
-      const values = new Float64Array(endpoints.length)
-      for (let i = 0; i < values.length; i++) values[i] = value(endpoints[i]!, i)
-      return values
+    const count = endpoints.length
+    if (this.#inputs.matched.length !== count) this.#inputs = new EndpointInputs(count)
+    const inputs = this.#inputs
+    const promptTokens = promptTokensOf(request)
+    inputs.promptTokens = promptTokens
+    inputs.answerTokens = answerTokensOf(request, inFlight.meanOutputTokens)
+    for (let i = 0; i < count; i++) {
+      const endpoint = endpoints[i]!
+      const { metrics } = endpoint
+      const kvCapacity = known(metrics?.kvBlocks) * known(metrics?.blockTokens)
+      inputs.matched[i] = match ? Math.min(promptTokens, tokensAt(match, i)) : 0
+      inputs.owned[i] = past ? Math.min(promptTokens, tokensAt(past, i)) : 0
+      inputs.queued[i] = inFlight.queuedTokens(endpoint)
+      inputs.requests[i] = inFlight.requests(endpoint)
+      inputs.context[i] = inFlight.contextTokens(endpoint)
+      inputs.kvUsed[i] = known(metrics?.kvCacheUsage) * kvCapacity
+      inputs.kvPending[i] = inFlight.pendingKvTokens(endpoint)
+      inputs.kvCapacity[i] = kvCapacity
     }
-    // One number that is none would make the costs of all endpoints none.
-    const known = (value = 0) => (value > 0 && value < Number.POSITIVE_INFINITY ? value : 0)
-    const kvCapacity = each(({ metrics }) => known(metrics?.kvBlocks) * known(metrics?.blockTokens))
-    const tokensOf = (found: PrefixMatch | undefined) =>
-      each((_, i) => (found ? Math.min(promptTokens, found.blocks[i]! * found.blockTokens[i]!) : 0))
-    return {
-      promptTokens,
-      answerTokens: answerTokensOf(request, inFlight.meanOutputTokens),
-      matched: tokensOf(match),
-      owned: tokensOf(past),
-      queued: each((endpoint) => inFlight.queuedTokens(endpoint)),
-      requests: each((endpoint) => inFlight.requests(endpoint)),
-      context: each((endpoint) => inFlight.contextTokens(endpoint)),
-      kvUsed: each(({ metrics }, i) => known(metrics?.kvCacheUsage) * kvCapacity[i]!),
-      kvPending: each((endpoint) => inFlight.pendingKvTokens(endpoint)),
-      kvCapacity,
-    }
+    return inputs
   }
 
   #find({ endpoints, inputs, terms, totals }: Scoring, at: number): CostFinding {
@@ -222,17 +221,68 @@ class CostScorer implements Scorer, Observer {
     const { prefillTokensPerSecond, stepSeconds } = this.#params
     return {
       endpoint: endpoints[at]!,
-      terms: Object.fromEntries(COST_TERMS.map((term) => [term, terms[term][at]!])),
+      terms: termsAt(terms, at),
       total: totals[at]!,
       runnerUp: second < 0 ? undefined : { endpoint: endpoints[second]!, total: totals[second]! },
       promptTokens: inputs.promptTokens,
       matchedTokens: inputs.matched[at]!,
-      knownTokens: Math.max(...inputs.owned, inputs.matched[at]!),
+      knownTokens: inputs.owned.reduce(larger, inputs.matched[at]!),
       tokensBeforeFirst: inputs.queued[at]! + inputs.promptTokens - inputs.matched[at]!,
       firstTokenSeconds: stepSeconds + terms.queue[at]! + terms.prefill[at]! + terms.kv[at]!,
       prefillTokensPerSecond,
     }
   }
+}
+
+/** One number per endpoint and input. */
+class EndpointInputs implements CostInputs {
+  promptTokens = 0
+  answerTokens = 0
+  readonly matched: Float64Array
+  readonly owned: Float64Array
+  readonly queued: Float64Array
+  readonly requests: Float64Array
+  readonly context: Float64Array
+  readonly kvUsed: Float64Array
+  readonly kvPending: Float64Array
+  readonly kvCapacity: Float64Array
+
+  constructor(count: number) {
+    this.matched = new Float64Array(count)
+    this.owned = new Float64Array(count)
+    this.queued = new Float64Array(count)
+    this.requests = new Float64Array(count)
+    this.context = new Float64Array(count)
+    this.kvUsed = new Float64Array(count)
+    this.kvPending = new Float64Array(count)
+    this.kvCapacity = new Float64Array(count)
+  }
+}
+
+/** One number that is none would make the costs of all endpoints none. */
+function known(value = 0): number {
+  return value > 0 && value < Number.POSITIVE_INFINITY ? value : 0
+}
+
+function termsAt(terms: CostTerms, at: number): Record<CostTerm, number> {
+  const { queue, prefill, stall, decode, kv, rent, copy } = terms
+  return {
+    queue: queue[at]!,
+    prefill: prefill[at]!,
+    stall: stall[at]!,
+    decode: decode[at]!,
+    kv: kv[at]!,
+    rent: rent[at]!,
+    copy: copy[at]!,
+  }
+}
+
+function larger(a: number, b: number): number {
+  return Math.max(a, b)
+}
+
+function tokensAt({ blocks, blockTokens }: PrefixMatch, i: number): number {
+  return blocks[i]! * blockTokens[i]!
 }
 
 /** Microseconds are enough for people. */

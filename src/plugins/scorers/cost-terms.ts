@@ -61,9 +61,7 @@ const RENT_FLOOR = 0.1
  */
 export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
   const count = inputs.matched.length
-  const terms = Object.fromEntries(
-    COST_TERMS.map((term) => [term, new Float64Array(count)]),
-  ) as Record<CostTerm, Float64Array>
+  const terms = termArrays(count)
   const { promptTokens, answerTokens, matched, owned, kvCapacity } = inputs
   const { prefillTokensPerSecond: rate, othersWeight } = params
   const perSequence = params.decodeSecondsPerSequence
@@ -99,20 +97,37 @@ export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
   return terms
 }
 
+function termArrays(count: number): CostTerms {
+  return {
+    queue: new Float64Array(count),
+    prefill: new Float64Array(count),
+    stall: new Float64Array(count),
+    decode: new Float64Array(count),
+    kv: new Float64Array(count),
+    rent: new Float64Array(count),
+    copy: new Float64Array(count),
+  }
+}
+
 /** The sum of the terms per endpoint, in seconds. */
 export function totalCosts(terms: CostTerms): Float64Array {
-  const totals = new Float64Array(terms.queue.length)
-  for (const term of COST_TERMS) {
-    const seconds = terms[term]
-    for (let e = 0; e < totals.length; e++) totals[e]! += seconds[e]!
+  const { queue, prefill, stall, decode, kv, rent, copy } = terms
+  const totals = new Float64Array(queue.length)
+  for (let e = 0; e < totals.length; e++) {
+    totals[e] = queue[e]! + prefill[e]! + stall[e]! + decode[e]! + kv[e]! + rent[e]! + copy[e]!
   }
   return totals
 }
 
 /** S / (S + cost - least cost): 1 for the least, 0.5 for one that costs `scaleSeconds` more. */
 export function scoresOf(totals: Float64Array, scaleSeconds: number): Float64Array {
-  const least = totals.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY)
-  return totals.map((total) => scaleSeconds / (scaleSeconds + (total - least)))
+  let least = Number.POSITIVE_INFINITY
+  for (let e = 0; e < totals.length; e++) least = Math.min(least, totals[e]!)
+  const scores = new Float64Array(totals.length)
+  for (let e = 0; e < scores.length; e++) {
+    scores[e] = scaleSeconds / (scaleSeconds + (totals[e]! - least))
+  }
+  return scores
 }
 
 /** Used share of the KV memory where least is used, among those whose capacity is known; 0 when none is. */

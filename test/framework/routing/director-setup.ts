@@ -1,4 +1,5 @@
 import { buildGeneration, type GenerationSpec } from '../../../src/framework/build.ts'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { Container } from '../../../src/framework/container.ts'
 import type { Endpoint } from '../../../src/framework/endpoint.ts'
 import type { OnError } from '../../../src/framework/on-error.ts'
@@ -28,7 +29,7 @@ import { createLogger } from '../../../src/telemetry/logger.ts'
 import { PrometheusMetrics } from '../../../src/telemetry/metrics.ts'
 import { createNotices } from '../../../src/telemetry/notices.ts'
 
-const never = new AbortController().signal
+const never = new Cancellation()
 
 export interface Setup {
   readonly plugins?: readonly AnyPlugin[]

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { PROMPT_TOKENS } from '../../../src/framework/attributes.ts'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { Type } from '../../../src/framework/index.ts'
 import { definePlugin } from '../../../src/framework/plugin.ts'
 import { endpoint } from '../../../src/framework/testing.ts'
@@ -226,12 +227,12 @@ describe('Director', () => {
 
   it('refuses to pick for a client that went away while data was produced', async () => {
     const { director, inFlight, endpoints } = setUp({ serves: () => Promise.resolve(true) })
-    const gone = new AbortController()
+    const gone = new Cancellation()
     const routed = director.route(
       { headers: new Map(), body: [Buffer.from('{}')], subset: undefined },
-      gone.signal,
+      gone,
     )
-    gone.abort()
+    gone.cancel()
     await assert.rejects(routed, { code: 'CANCELLED' })
     assert.deepEqual(
       endpoints().map((each) => inFlight.requests(each)),

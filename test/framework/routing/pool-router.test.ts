@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { PoolRouter, type RoutedPool } from '../../../src/framework/routing/pool-router.ts'
 import type { GatewayCall, Routed } from '../../../src/framework/services.ts'
 
-const never = new AbortController().signal
+const never = new Cancellation()
 
 function pool(name: string, pickerService?: string, watches = true): RoutedPool {
   const router = {

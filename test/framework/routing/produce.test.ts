@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { attributeKey } from '../../../src/framework/attributes.ts'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { SchedulerError } from '../../../src/framework/errors.ts'
 import type { Producer } from '../../../src/framework/plugin.ts'
 import { produceAll } from '../../../src/framework/routing/produce.ts'
 import { request } from '../../../src/framework/testing.ts'
 import { ProfileSetup } from './profile-setup.ts'
 
-const never = new AbortController().signal
+const never = new Cancellation()
 const NUMBER = attributeKey<number>('Number')
 
 /** Has one producer make a number, and tells what became of it. */
@@ -54,7 +55,7 @@ describe('produceAll', () => {
   it('gives one up when its time is over: its signal fires, and what it makes later is not taken', async () => {
     let resolve: (value: number) => void = () => {}
     let fired = false
-    const { value, said, failed, over, late } = await run((_request, _endpoints, signal) => {
+    const { value, said, failed, over, late } = await run((_request, _endpoints, { signal }) => {
       signal.addEventListener('abort', () => {
         fired = true
       })
@@ -71,7 +72,7 @@ describe('produceAll', () => {
 
   it('lets a rejection that comes after that go', async () => {
     const { said } = await run(
-      (_request, _endpoints, signal) =>
+      (_request, _endpoints, { signal }) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(new Error('aborted')))
         }),
@@ -81,15 +82,15 @@ describe('produceAll', () => {
   })
 
   it("hands the client's end to a producer with a budget", async () => {
-    const client = new AbortController()
+    const client = new Cancellation()
     const { said } = await run(
-      (_request, _endpoints, signal) =>
+      (_request, _endpoints, { signal }) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(new Error('gone')))
-          client.abort()
+          client.cancel()
         }),
       10_000,
-      client.signal,
+      client,
     )
     assert.deepEqual(said, ['producer "x" failed: gone'])
   })

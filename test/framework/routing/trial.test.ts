@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { Type } from 'typebox'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { SchedulerError } from '../../../src/framework/errors.ts'
 import { definePlugin } from '../../../src/framework/plugin.ts'
 import { endpoint } from '../../../src/framework/testing.ts'
 import { setUp } from './director-setup.ts'
 
-const never = new AbortController().signal
+const never = new Cancellation()
 const incoming = { headers: new Map(), body: [Buffer.from('{}')], subset: undefined }
 
 const ofName = definePlugin({

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import type { PromptTokens } from '../../../src/framework/attributes.ts'
+import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { PromptTokenizer } from '../../../src/tokenize/prompt-tokenizer.ts'
 import { byteTokenizersDir } from '../fixtures.ts'
 import { clock, memoryLogger, memoryMetrics, memoryNotices, requestFor } from '../services.ts'
@@ -36,7 +37,7 @@ describe('a chat template that a request brings', () => {
     const text = JSON.stringify(body)
     return tokenizer.tokenize(
       requestFor(MODEL, { kind: 'chat', body, text: () => text }),
-      new AbortController().signal,
+      new Cancellation(),
     )
   }
   /** The time for one rendering is short for a machine that does other things: the answer is waited for. */
