@@ -19,6 +19,7 @@ const MAX_WARNED = 10_000
 export function createLogger(options: LogOptions): Logger {
   const warned = new Set<string>()
   const threshold = LEVELS.indexOf(options.level)
+  const timeOf = isoTimes()
   const loggers = new Map<string, Logger>()
   const named = (name: string): Logger => {
     const existing = loggers.get(name)
@@ -28,7 +29,7 @@ export function createLogger(options: LogOptions): Logger {
       return (message: string, fields?: LogFields) => write(level, message, fields)
     }
     const write = (level: Level, message: string, fields?: LogFields) => {
-      const time = new Date(options.epochMs()).toISOString()
+      const time = timeOf(options.epochMs())
       options.write(
         options.format === 'json'
           ? json(time, level, name, message, fields)
@@ -65,7 +66,20 @@ function json(time: string, level: Level, name: string, message: string, fields?
   return `{${visible(members(line, ':', ',', plain))}}\n`
 }
 
-/** The members of a JSON object. A replacer is called for each value in a value, so that plain ones go without. */
+/** Times as ISO 8601; most lines have the millisecond of the one before. */
+function isoTimes(): (epochMs: number) => string {
+  let lastMs = Number.NaN
+  let last = ''
+  return (epochMs) => {
+    if (epochMs !== lastMs) {
+      lastMs = epochMs
+      last = new Date(epochMs).toISOString()
+    }
+    return last
+  }
+}
+
+/** The members of a JSON object. */
 function members(
   values: LogFields,
   colon: string,
@@ -75,12 +89,31 @@ function members(
   let text = ''
   for (const key in values) {
     const value = values[key]
-    const isPlain = typeof value === 'string' || typeof value === 'number'
-    const json = isPlain ? JSON.stringify(value) : JSON.stringify(value, replacer)
+    const json = isPlain(value) ? jsonOf(value) : JSON.stringify(value, replacer)
     if (json === undefined) continue
-    text += `${text === '' ? '' : comma}${JSON.stringify(key)}${colon}${json}`
+    text += `${text === '' ? '' : comma}${jsonOf(key)}${colon}${json}`
   }
   return text
+}
+
+const NEEDS_NO_ESCAPE = /^[ !#-[\]-~]*$/
+
+function jsonOf(value: unknown): string | undefined {
+  return typeof value === 'string' && NEEDS_NO_ESCAPE.test(value)
+    ? `"${value}"`
+    : JSON.stringify(value)
+}
+
+/** True for what JSON shows as it is: a replacer would be called for each value in it. */
+function isPlain(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return typeof value !== 'bigint'
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype || hasText(value)) return false
+  for (const key in value) {
+    const member: unknown = (value as Record<string, unknown>)[key]
+    if (typeof member === 'object' ? member !== null : typeof member === 'bigint') return false
+  }
+  return true
 }
 
 function textValue(key: string, value: unknown): unknown {
@@ -101,7 +134,8 @@ function oneLine(message: string): string {
   return visible(message.replaceAll('\n', '\\n'))
 }
 
-const UNSEEN = /[\p{Cc}\u2028\u2029]/u
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+const UNSEEN = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/
 
 /** JSON leaves some control characters and line ends as they are. */
 function visible(text: string): string {
