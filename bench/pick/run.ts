@@ -1,5 +1,5 @@
-// What the prefix and cost scorers take of one pick: scoring, the reservation of load, and what the indexes learn of it; and
-// what it takes to count whether scorers matter.
+// What the prefix and cost scorers take of one pick: scoring, the reservation of load, and what the indexes learn of it;
+// what it takes to count whether scorers matter; and what the index of past picks takes of a block that it records.
 //
 //   npm run bench -- pick [--picks 1500]
 //
@@ -45,16 +45,19 @@ function measure(endpointCount: number, promptTokens: number): readonly [string,
     endpoints.add({ address: `10.0.${i >> 8}.${i & 255}`, metrics: METRICS }),
   )
   const keys = new RequestKeys(new ChainHasher())
-  const index = (capacities: number) =>
-    new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: MEMORY_BYTES, capacities, keys })
-  const matcher = new KvPrefixMatcher(cache.index, index(1))
+  const routed = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: MEMORY_BYTES, keys })
+  const matcher = new KvPrefixMatcher(cache.index, routed)
   const inFlight = new InFlightLedger()
   const scorers = {
     'precise-prefix-cache-scorer': precisePrefixCacheScorer.create(
       paramsOf(precisePrefixCacheScorer),
       { index: cache.index, matcher },
     ),
-    'cost-scorer': costScorer.create(paramsOf(costScorer), { inFlight, matcher, ghost: index(4) }),
+    'cost-scorer': costScorer.create(paramsOf(costScorer), {
+      inFlight,
+      matcher,
+      ghost: routed.ghost,
+    }),
   }
   let made = 0
   const run = (scorer: (typeof scorers)[keyof typeof scorers]) => {
@@ -120,6 +123,38 @@ function measureInfluence(endpointCount: number): number {
   return run(ROUNDS)
 }
 
+const PROMPT_BLOCKS = 1560
+const RECORDED = 64
+
+/** Nanoseconds of CPU per block of a prompt that is recorded on one of 8 endpoints; medians over rounds. */
+function measureRecording(knownShare: number): number {
+  const { endpoints, cache } = createKvCache()
+  const all = Array.from({ length: 8 }, () => endpoints.add({ metrics: METRICS }))
+  const keys = new RequestKeys(new ChainHasher())
+  const index = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: MEMORY_BYTES, keys })
+  const asked = request({})
+  const common = Math.floor(PROMPT_BLOCKS * knownShare) * METRICS.blockTokens
+  const rounds: number[] = []
+  for (let round = 0; round < 30; round++) {
+    const prompts = Array.from({ length: RECORDED }, (_, p) => {
+      const own = (round * RECORDED + p + 1) * 1_000_003
+      const length = PROMPT_BLOCKS * METRICS.blockTokens + 1
+      const prompt = Int32Array.from({ length }, (_, i) => (i < common ? i : own + i))
+      return { prompts: [prompt], exact: true }
+    })
+    for (const tokens of prompts) {
+      void keys.of(tokens, METRICS.blockTokens, asked.targetModel, asked.cacheSalt).pairs
+    }
+    const before = process.cpuUsage()
+    for (const [p, tokens] of prompts.entries()) index.record(asked, tokens, all[p % all.length]!)
+    const { user, system } = process.cpuUsage(before)
+    rounds.push(((user + system) * 1000) / RECORDED / PROMPT_BLOCKS)
+  }
+  index.close()
+  cache.close()
+  return rounds.sort((a, b) => a - b)[rounds.length / 2]!
+}
+
 const figures: Figure[] = []
 console.log('| scorer | endpoints | prompt tokens | µs per pick |')
 console.log('|---|---|---|---|')
@@ -140,5 +175,13 @@ console.log('\n| influence of 4 scorers, endpoints | µs per request |')
 console.log('|---|---|')
 for (const endpoints of [8, 64, 256]) {
   console.log(`| ${endpoints} | ${measureInfluence(endpoints).toFixed(2)} |`)
+}
+
+console.log('\n| recording a prompt of 400 KB, share of it known | ns per block |')
+console.log('|---|---|')
+for (const share of [0, 0.5, 1]) {
+  const ns = measureRecording(share)
+  console.log(`| ${share} | ${ns.toFixed(0)} |`)
+  figures.push({ name: `recording, ${share} known, per block`, unit: 'ns', value: ns })
 }
 report('pick', figures)

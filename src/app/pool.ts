@@ -63,11 +63,8 @@ import {
   ranksPerPort,
 } from './settings.ts'
 
-/** Bytes of an index that learns from picks. */
-export const ROUTED_INDEX_BYTES = 256 * 1024 * 1024
-/** A ghost index remembers this many times what an engine's cache can hold, up to a number of blocks. */
-export const GHOST_CAPACITIES = 4
-export const GHOST_BLOCKS_PER_ENDPOINT = 62_500
+/** Bytes of the index that learns from picks. */
+export const ROUTED_INDEX_BYTES = 512 * 1024 * 1024
 /** Value of the label `name` where endpoints come from flags or a file. */
 const UNNAMED_POOL = 'default'
 
@@ -121,7 +118,6 @@ export class Pool {
   readonly #tokenizer: PromptTokenizer
   readonly #cache: KvCache
   readonly #routed: KvRoutedPrefixIndex
-  readonly #ghost: KvRoutedPrefixIndex
   readonly #truth: TruthLoop
   readonly #matcher: KvPrefixMatcher
   readonly #inFlight = new InFlightLedger()
@@ -183,14 +179,6 @@ export class Pool {
       endpoints,
       keys,
       maxMemoryBytes: ROUTED_INDEX_BYTES,
-      capacities: 1,
-    })
-    this.#ghost = new KvRoutedPrefixIndex({
-      endpoints,
-      keys,
-      maxMemoryBytes: ROUTED_INDEX_BYTES,
-      capacities: GHOST_CAPACITIES,
-      blocksPerEndpoint: GHOST_BLOCKS_PER_ENDPOINT,
     })
     this.#truth = new TruthLoop({ ...services, endpoints, witness: this.#cache.witness })
     this.#matcher = new KvPrefixMatcher(this.#cache.index, this.#routed, this.#truth)
@@ -207,7 +195,7 @@ export class Pool {
       .provide(TOKENIZER, {}, () => this.#tokenizer)
       .provide(PREFIX_INDEX, {}, () => this.#cache.index)
       .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
-      .provide(GHOST_INDEX, {}, () => this.#ghost)
+      .provide(GHOST_INDEX, {}, () => this.#routed.ghost)
       .provide(PREFIX_MATCHER, {}, () => this.#matcher)
       .provide(METRICS_SCRAPING, {}, () => this.#scraper)
     const reloads = (result: string) =>
@@ -222,7 +210,7 @@ export class Pool {
       throw error
     }
     this.#recorder = services.recording?.recorderOf(options.name, {
-      ...{ inFlight, matcher: this.#matcher, routed: this.#routed, ghost: this.#ghost },
+      ...{ inFlight, matcher: this.#matcher, routed: this.#routed, ghost: this.#routed.ghost },
       keysOf: ({ targetModel, cacheSalt }, tokens, blockTokens) =>
         keys.of(tokens, blockTokens, targetModel, cacheSalt),
     })
@@ -419,7 +407,6 @@ export class Pool {
   async #stopServices(): Promise<void> {
     this.#truth.close()
     this.#routed.close()
-    this.#ghost.close()
     this.#cache.close()
     await this.#tokenizer.close()
     await this.#scraper.stop()

@@ -51,7 +51,7 @@ import type {
 import { createLogger } from '../telemetry/logger.ts'
 import type { MetricsScope, PrometheusMetrics } from '../telemetry/metrics.ts'
 import { createNotices } from '../telemetry/notices.ts'
-import { GHOST_BLOCKS_PER_ENDPOINT, GHOST_CAPACITIES, ROUTED_INDEX_BYTES } from './pool.ts'
+import { ROUTED_INDEX_BYTES } from './pool.ts'
 import { asksForEvents, generationOf, indexBytes } from './settings.ts'
 
 const MODEL = 'simulated-model'
@@ -113,7 +113,6 @@ export class ProductPicker implements SimulatedPicker {
   readonly #endpoints: EndpointStore
   readonly #cache: KvCache
   readonly #routed: KvRoutedPrefixIndex
-  readonly #ghost: KvRoutedPrefixIndex
   readonly #truth: TruthLoop
   readonly #director: Director
   readonly #parsed = new WeakMap<readonly Uint8Array[], ParsedRequest>()
@@ -155,13 +154,14 @@ export class ProductPicker implements SimulatedPicker {
       maxMemoryBytes: indexBytes(config),
     })
     this.#cache.expectEvents(asksForEvents(config))
-    const keys = new RequestKeys(new ChainHasher())
-    const learned = { endpoints, keys, maxMemoryBytes: ROUTED_INDEX_BYTES }
-    this.#routed = new KvRoutedPrefixIndex({ ...learned, capacities: 1 })
-    this.#ghost = new KvRoutedPrefixIndex({
-      ...learned,
-      capacities: GHOST_CAPACITIES,
-      blocksPerEndpoint: GHOST_BLOCKS_PER_ENDPOINT,
+    const keySeed = Buffer.alloc(8)
+    keySeed.writeUInt32LE(seed >>> 0)
+    // Which blocks meet in one bucket of an index depends on their keys: equal flags give equal output.
+    const keys = new RequestKeys(new ChainHasher(keySeed))
+    this.#routed = new KvRoutedPrefixIndex({
+      endpoints,
+      keys,
+      maxMemoryBytes: ROUTED_INDEX_BYTES,
     })
     this.#truth = new TruthLoop({ ...services, endpoints, witness: this.#cache.witness })
     const matcher = new KvPrefixMatcher(this.#cache.index, this.#routed, this.#truth)
@@ -178,7 +178,7 @@ export class ProductPicker implements SimulatedPicker {
       .provide(TOKENIZER, {}, () => TOKENS_AS_THEY_ARE)
       .provide(PREFIX_INDEX, {}, () => this.#cache.index)
       .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
-      .provide(GHOST_INDEX, {}, () => this.#ghost)
+      .provide(GHOST_INDEX, {}, () => this.#routed.ghost)
       .provide(PREFIX_MATCHER, {}, () => matcher)
       .provide(METRICS_SCRAPING, {}, () => SCRAPING)
     const observe = (name: string, plugin: Observer) => ({
@@ -279,7 +279,6 @@ export class ProductPicker implements SimulatedPicker {
     await generation[Symbol.asyncDispose]()
     this.#truth.close()
     this.#routed.close()
-    this.#ghost.close()
     this.#cache.close()
     this.#metrics[Symbol.dispose]()
   }

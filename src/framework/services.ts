@@ -239,23 +239,26 @@ export interface TrackedPrefixIndex extends PrefixIndex {
 }
 export const PREFIX_INDEX = token<TrackedPrefixIndex>('PrefixIndex')
 
-/** The index that learns from our own picks and needs no events. */
+/**
+ * The index that learns from our own picks and needs no events. Of each endpoint it remembers the latest prompts, as much as
+ * the engine's cache can hold; how it is used up inside the engine it does not know.
+ */
 export interface RoutedPrefixIndex extends PrefixIndex {
-  /** Records that the request's prompt was sent to `endpoint`. */
+  /** Records that the request's prompt was sent to `endpoint`; several may tell of one pick, one after the other. */
   record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void
   configure(options: {
     /** Tokens per block; undefined takes it from the endpoint's metrics, at least 64. */
     readonly blockTokens: number | undefined
     readonly maxPrefixTokens: number
-    /** Blocks remembered per endpoint. */
+    /** Blocks remembered per endpoint at most, and of the ghost index twice as many. */
     readonly blocksPerEndpoint: number
   }): void
 }
 export const ROUTED_PREFIX_INDEX = token<RoutedPrefixIndex>('RoutedPrefixIndex')
 
 /**
- * The same with a longer memory than the engines' own: which endpoint a prompt belongs to, though its cache may have
- * dropped it. Records what it is told to, nothing else.
+ * The same picks with a longer memory than the engines' own: which endpoint a prompt belongs to, though its cache may have
+ * dropped it. What is recorded or configured here is so in ROUTED_PREFIX_INDEX too, and the other way round.
  */
 export const GHOST_INDEX = token<RoutedPrefixIndex>('GhostIndex')
 

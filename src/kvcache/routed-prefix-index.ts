@@ -2,48 +2,69 @@ import type { PromptTokens } from '../framework/attributes.ts'
 import type { Endpoint } from '../framework/endpoint.ts'
 import type { InferenceRequest } from '../framework/request.ts'
 import type { Endpoints, PrefixMatch, RoutedPrefixIndex } from '../framework/services.ts'
-import { BlockLru } from './block-lru.ts'
 import { ChainHasher } from './hashing/chain-hash.ts'
 import { type PromptKeys, RequestKeys } from './hashing/request-keys.ts'
-import { GPU } from './segments/segment-index.ts'
-import { type Owner, type TrackedEndpoint, TrackedOwners } from './tracked-owners.ts'
+import { Epochs, GHOST_CAPACITIES } from './routed/epochs.ts'
+import { PrefixDepths } from './routed/prefix-depths.ts'
+import { SentBlocks } from './routed/sent-blocks.ts'
+import { MemoryBudget } from './segments/memory-budget.ts'
 
 const MIN_BLOCK_TOKENS = 64
 const DEFAULT_MAX_PREFIX_TOKENS = 131_072
 const DEFAULT_BLOCKS_PER_ENDPOINT = 31_250
+/** Times the blocks remembered per endpoint at most that the ghost remembers at most. */
+const GHOST_LIMITS = 2
 
 export interface RoutedPrefixIndexOptions {
   readonly endpoints: Endpoints
   readonly maxMemoryBytes: number
-  /** Times an engine's own capacity that is remembered of it, where it states one; unlimited when absent. */
-  readonly capacities?: number
-  /** Blocks remembered per endpoint at most; 31,250 when absent. */
-  readonly blocksPerEndpoint?: number
   /** Hashes of prompts, shared with another index; its own when absent. */
   readonly keys?: RequestKeys
 }
 
+/** A living endpoint. */
+interface Known {
+  readonly id: string
+  /** Undefined before it was sent anything. */
+  sent: SentBlocks | undefined
+}
+
 /**
- * Guesses what endpoints hold from what they were sent: per endpoint the blocks of the latest prompts, up to a number
- * of blocks. Knows nothing of what engines evict.
+ * Guesses what endpoints hold from what they were sent: per endpoint the blocks of the latest prompts, up to the engine's
+ * capacity, and for `ghost` beyond it. Knows nothing of what engines evict.
  */
 export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
-  readonly #owners: TrackedOwners
+  /** The same with the longer memory: what either records is known to both. */
+  readonly ghost: RoutedPrefixIndex = {
+    match: (request, tokens, endpoints) => {
+      const depths = this.#search(request, tokens, endpoints)
+      return depths.answer(depths.ghost)
+    },
+    record: (request, tokens, endpoint) => this.record(request, tokens, endpoint),
+    configure: (options) => this.configure(options),
+  }
   readonly #keys: RequestKeys
-  readonly #recent = new WeakMap<TrackedEndpoint, BlockLru>()
-  readonly #capacities: number
-  /** Id of the endpoint to which a prompt was recorded: several plugins may tell of one pick. */
-  readonly #recorded = new WeakMap<PromptTokens, string>()
-  #fresh = new Uint8Array(256)
+  readonly #budget: MemoryBudget
+  readonly #bySlot: (Known | undefined)[] = []
+  readonly #stop: () => void
+  /** Several plugins tell of one pick, one after the other: the last prompt and the endpoint that it was recorded for. */
+  #lastTokens: PromptTokens | undefined
+  #lastEndpoint: string | undefined
+  /** Both memories are asked about the same prompt, one after the other. */
+  readonly #depths = new PrefixDepths()
   #blockTokens: number | undefined
   #maxPrefixTokens = DEFAULT_MAX_PREFIX_TOKENS
-  #blocksPerEndpoint: number
+  #blocksPerEndpoint = DEFAULT_BLOCKS_PER_ENDPOINT
 
-  constructor(options: RoutedPrefixIndexOptions) {
-    this.#owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
-    this.#keys = options.keys ?? new RequestKeys(new ChainHasher())
-    this.#capacities = options.capacities ?? Number.POSITIVE_INFINITY
-    this.#blocksPerEndpoint = options.blocksPerEndpoint ?? DEFAULT_BLOCKS_PER_ENDPOINT
+  constructor({ endpoints, maxMemoryBytes, keys }: RoutedPrefixIndexOptions) {
+    this.#budget = new MemoryBudget(maxMemoryBytes)
+    this.#keys = keys ?? new RequestKeys(new ChainHasher())
+    this.#stop = endpoints.listen({
+      added: ({ id, slot }) => {
+        this.#bySlot[slot] = { id, sent: undefined }
+      },
+      removed: (endpoint) => this.#forget(endpoint),
+    })
   }
 
   configure(options: {
@@ -53,12 +74,10 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   }): void {
     this.#blockTokens = options.blockTokens
     this.#maxPrefixTokens = options.maxPrefixTokens
+    this.#changed()
     if (options.blocksPerEndpoint === this.#blocksPerEndpoint) return
     this.#blocksPerEndpoint = options.blocksPerEndpoint
-    for (const tracked of this.#owners.list()) {
-      this.#recent.delete(tracked)
-      for (const owner of tracked.owners) owner.clear()
-    }
+    for (const known of this.#bySlot) if (known) drop(known)
   }
 
   match(
@@ -66,92 +85,107 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
     tokens: PromptTokens,
     endpoints: readonly Endpoint[],
   ): PrefixMatch {
-    const { index } = this.#owners
-    const count = endpoints.length
-    const blocks = new Int32Array(count)
-    const blockTokens = new Int32Array(count)
-    for (let e = 0; e < count; e++) blockTokens[e] = this.#blockTokensOf(endpoints[e]!)
-    const usable = new Int32Array(count)
-    for (let first = 0; first < count; first++) {
-      const size = blockTokens[first]!
-      if (blockTokens.indexOf(size) < first) continue
-      const keys = this.#keysOf(request, tokens, size)
-      let at = 0
-      for (let p = 0; p < keys.counts.length; p++) {
-        const asked = this.#capped(keys.counts[p]!, size)
-        index.lookup(keys.pairs, at, asked)
-        at += keys.counts[p]!
-        for (let e = 0; e < count; e++) {
-          if (blockTokens[e] !== size) continue
-          usable[e]! += asked
-          const owner = this.#owners.of(endpoints[e]!)?.owners[0]
-          if (owner !== undefined) blocks[e]! += index.matched(owner.number)
-        }
-      }
-    }
-    return { blocks, weighted: new Float64Array(blocks), blockTokens, usableBlocks: usable }
+    const depths = this.#search(request, tokens, endpoints)
+    return depths.answer(depths.recent)
   }
 
   record(request: InferenceRequest, tokens: PromptTokens, endpoint: Endpoint): void {
-    const tracked = this.#owners.of(endpoint)
-    if (tracked === undefined || this.#recorded.get(tokens) === endpoint.id) return
-    this.#recorded.set(tokens, endpoint.id)
-    const { index } = this.#owners
-    if (index.sweepPending) index.sweep(64)
-    const owner = tracked.owners[0] ?? this.#owners.add(tracked, 0)
+    const known = this.#known(endpoint)
+    if (known === undefined) return
+    if (this.#lastTokens === tokens && this.#lastEndpoint === known.id) return
+    this.#changed()
+    this.#lastTokens = tokens
+    this.#lastEndpoint = known.id
     const size = this.#blockTokensOf(endpoint)
-    const recent = this.#recentOf(tracked, owner, endpoint, size)
-    const keys = this.#keysOf(request, tokens, size)
+    const sent = this.#sentOf(known, endpoint, size)
+    if (sent === undefined) return
+    const { counts, pairs } = this.#keysOf(request, tokens, size)
     let at = 0
-    for (let p = 0; p < keys.counts.length; p++) {
-      const count = Math.min(this.#capped(keys.counts[p]!, size), recent.capacity)
-      this.#remember(recent, owner.number, keys.pairs, at, count)
-      at += keys.counts[p]!
+    for (let p = 0; p < counts.length; p++) {
+      sent.record(pairs, at, this.#capped(counts[p]!, size))
+      at += counts[p]!
     }
   }
 
   close(): void {
-    this.#owners.close()
+    this.#stop()
+  }
+
+  /** Answers of before are no longer right. */
+  #changed(): void {
+    this.#depths.forget()
+    this.#lastTokens = undefined
+  }
+
+  #forget(endpoint: Endpoint): void {
+    const known = this.#known(endpoint)
+    if (known === undefined) return
+    this.#changed()
+    drop(known)
+    this.#bySlot[endpoint.slot] = undefined
+  }
+
+  /** Undefined when the endpoint is gone. */
+  #known(endpoint: Endpoint): Known | undefined {
+    const known = this.#bySlot[endpoint.slot]
+    return known?.id === endpoint.id ? known : undefined
   }
 
   /** Begins anew where the engine states another capacity than the one that was counted with. */
-  #recentOf(
-    tracked: TrackedEndpoint,
-    owner: Owner,
-    { metrics }: Endpoint,
-    blockTokens: number,
-  ): BlockLru {
-    const known = this.#recent.get(tracked)
+  #sentOf(known: Known, { metrics }: Endpoint, blockTokens: number): SentBlocks | undefined {
     const engineTokens = (metrics?.kvBlocks ?? 0) * (metrics?.blockTokens ?? 0)
-    if (known && engineTokens === 0) return known
-    const engineBlocks = Math.ceil((this.#capacities * engineTokens) / blockTokens)
-    const capacity = Math.min(this.#blocksPerEndpoint, engineBlocks || Number.POSITIVE_INFINITY)
-    if (known?.capacity === capacity) return known
-    if (known) owner.clear()
-    const recent = new BlockLru(capacity)
-    this.#recent.set(tracked, recent)
-    return recent
+    const isStated = engineTokens > 0
+    if (known.sent !== undefined && !isStated) return known.sent
+    const limit = this.#blocksPerEndpoint
+    const engineBlocks = isStated ? engineTokens / blockTokens : Number.POSITIVE_INFINITY
+    const recent = Math.min(limit, Math.ceil(engineBlocks))
+    const ghost = Math.min(limit * GHOST_LIMITS, Math.ceil(engineBlocks * GHOST_CAPACITIES))
+    const epochs = known.sent?.epochs
+    if (epochs?.recentCapacity === recent && epochs.ghostCapacity === ghost) return known.sent
+    drop(known)
+    known.sent = SentBlocks.within(this.#budget, new Epochs(recent, ghost))
+    return known.sent
   }
 
-  /** Makes the blocks the most recent ones, the first of them last: of a prompt, the end is forgotten first. */
-  #remember(recent: BlockLru, owner: number, pairs: Int32Array, from: number, count: number): void {
-    const { index } = this.#owners
-    if (this.#fresh.length < count) this.#fresh = new Uint8Array(count * 2)
-    const fresh = this.#fresh
-    for (let i = count - 1; i >= 0; i--) {
-      const touched = recent.touch(pairs[2 * (from + i)]!, pairs[2 * (from + i) + 1]!)
-      fresh[i] = touched === 'known' ? 0 : 1
-      if (touched === 'replaced') index.remove(owner, GPU, recent.droppedLo, recent.droppedHi)
+  #search(
+    request: InferenceRequest,
+    tokens: PromptTokens,
+    endpoints: readonly Endpoint[],
+  ): PrefixDepths {
+    const depths = this.#depths
+    if (endpoints.length === 0) return depths.begin(undefined, endpoints)
+    const firstKeys = this.#keysOf(request, tokens, this.#blockTokensOf(endpoints[0]!))
+    if (depths.isOf(firstKeys, endpoints)) return depths
+    depths.begin(firstKeys, endpoints)
+    const { blockTokens } = depths
+    for (let e = 0; e < endpoints.length; e++) blockTokens[e] = this.#blockTokensOf(endpoints[e]!)
+    for (let first = 0; first < endpoints.length; first++) {
+      const size = blockTokens[first]!
+      if (blockTokens.indexOf(size) < first) continue
+      this.#searchSize(this.#keysOf(request, tokens, size), endpoints)
     }
-    let parentLo = 0
-    let parentHi = 0
-    for (let i = 0; i < count; ) {
-      let run = 1
-      while (i + run < count && fresh[i + run] === fresh[i]) run++
-      if (fresh[i] === 1) index.store(owner, GPU, pairs, from + i, run, parentLo, parentHi)
-      i += run
-      parentLo = pairs[2 * (from + i - 1)]!
-      parentHi = pairs[2 * (from + i - 1) + 1]!
+    return depths
+  }
+
+  /** Searches the endpoints whose blocks have one size. */
+  #searchSize(keys: PromptKeys, endpoints: readonly Endpoint[]): void {
+    const { recent, ghost, blockTokens, usableBlocks } = this.#depths
+    const { counts, pairs, blockTokens: size } = keys
+    let at = 0
+    for (let p = 0; p < counts.length; p++) {
+      const asked = this.#capped(counts[p]!, size)
+      let guess = 0
+      for (let e = 0; e < endpoints.length; e++) {
+        if (blockTokens[e] !== size) continue
+        usableBlocks[e]! += asked
+        const sent = this.#known(endpoints[e]!)?.sent
+        if (sent === undefined) continue
+        sent.search(pairs, at, asked, guess)
+        recent[e]! += sent.recent
+        ghost[e]! += sent.ghost
+        if (sent.ghost > 0) guess = sent.ghost
+      }
+      at += counts[p]!
     }
   }
 
@@ -166,4 +200,10 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   #capped(blocks: number, blockTokens: number): number {
     return Math.min(blocks, Math.floor(this.#maxPrefixTokens / blockTokens))
   }
+}
+
+/** Forgets what the endpoint was sent. */
+function drop(known: Known): void {
+  known.sent?.release()
+  known.sent = undefined
 }

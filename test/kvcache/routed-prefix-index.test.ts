@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
+import type { RoutedPrefixIndex } from '../../src/framework/services.ts'
 import { request } from '../../src/framework/testing.ts'
-import { BlockLru } from '../../src/kvcache/block-lru.ts'
+import { ChainHasher } from '../../src/kvcache/hashing/chain-hash.ts'
+import { RequestKeys } from '../../src/kvcache/hashing/request-keys.ts'
 import { KvRoutedPrefixIndex } from '../../src/kvcache/routed-prefix-index.ts'
 import { tokensOf } from './events.ts'
 import { ManualEndpoints } from './fakes.ts'
 import { below, seeded } from './random.ts'
 
+const METRICS = {
+  ...{ waiting: 0, running: 0, kvCacheUsage: 0, kvBlocks: undefined, scrapedAtMs: 0 },
+  ...{ hashAlgorithm: undefined, adapters: undefined, custom: new Map<string, number>() },
+}
 const asked = request({ targetModel: 'm' })
 const prompt = (chain: string, tokens: number) => ({
   prompts: [Int32Array.from(tokensOf(chain, 0, tokens, 1))],
@@ -14,7 +20,8 @@ const prompt = (chain: string, tokens: number) => ({
 
 function setup(blocksPerEndpoint = 1000, maxPrefixTokens = 10_000) {
   const endpoints = new ManualEndpoints()
-  const index = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: 64 << 20 })
+  const keys = new RequestKeys(new ChainHasher(Buffer.from('12345678')))
+  const index = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: 64 << 20, keys })
   index.configure({ blockTokens: 16, maxPrefixTokens, blocksPerEndpoint })
   return { endpoints, index }
 }
@@ -36,19 +43,9 @@ describe('KvRoutedPrefixIndex', () => {
 
   it('takes the block size from metrics, at least 64, when none is configured', () => {
     const { endpoints, index } = setup()
-    const metrics = {
-      waiting: 0,
-      running: 0,
-      kvCacheUsage: 0,
-      kvBlocks: undefined,
-      hashAlgorithm: undefined,
-      adapters: undefined,
-      custom: new Map(),
-      scrapedAtMs: 0,
-    }
     const given = [
-      endpoints.add({ address: '10.0.0.1', metrics: { ...metrics, blockTokens: 16 } }),
-      endpoints.add({ address: '10.0.0.2', metrics: { ...metrics, blockTokens: 128 } }),
+      endpoints.add({ address: '10.0.0.1', metrics: { ...METRICS, blockTokens: 16 } }),
+      endpoints.add({ address: '10.0.0.2', metrics: { ...METRICS, blockTokens: 128 } }),
       endpoints.add({ address: '10.0.0.3' }),
     ]
     index.configure({ blockTokens: undefined, maxPrefixTokens: 1e6, blocksPerEndpoint: 1000 })
@@ -106,51 +103,108 @@ describe('KvRoutedPrefixIndex', () => {
     }
   })
 
-  it('remembers as many times what an engine can hold as it is told, once the engine says', () => {
-    const endpoints = new ManualEndpoints()
-    const index = new KvRoutedPrefixIndex({
-      endpoints,
-      maxMemoryBytes: 64 << 20,
-      capacities: 2,
-      blocksPerEndpoint: 20,
-    })
+  it('remembers what an engine can hold once it says, and four times that for the ghost', () => {
+    const { endpoints, index } = setup(20)
+    index.configure({ blockTokens: undefined, maxPrefixTokens: 1e6, blocksPerEndpoint: 20 })
     const unknown = endpoints.add()
     const states = (kvBlocks: number) => ({
       ...unknown,
-      metrics: {
-        waiting: 0,
-        running: 0,
-        kvCacheUsage: 0,
-        kvBlocks,
-        blockTokens: 16,
-        hashAlgorithm: undefined,
-        adapters: undefined,
-        custom: new Map(),
-        scrapedAtMs: 0,
-      },
+      metrics: { ...METRICS, kvBlocks, blockTokens: 16 },
     })
-    const blocks = (chain: string, of = unknown) =>
-      index.match(asked, prompt(chain, 30 * 64 + 1), [of]).blocks[0]
-    index.record(asked, prompt('a', 30 * 64 + 1), unknown)
-    assert.equal(blocks('a'), 20)
-    // 16 blocks of 16 tokens, twice, in blocks of 64.
-    index.record(asked, prompt('b', 30 * 64 + 1), states(16))
-    assert.deepEqual([blocks('a'), blocks('b', states(16))], [0, 8])
+    const blocks = (chain: string, of = unknown) => [
+      index.match(asked, prompt(chain, 50 * 64 + 1), [of]).blocks[0],
+      index.ghost.match(asked, prompt(chain, 50 * 64 + 1), [of]).blocks[0],
+    ]
+    index.record(asked, prompt('a', 50 * 64 + 1), unknown)
+    assert.deepEqual(blocks('a'), [20, 40])
+    // 32 blocks of 16 tokens, in blocks of 64.
+    index.record(asked, prompt('b', 50 * 64 + 1), states(32))
+    assert.deepEqual(blocks('a'), [0, 0])
+    assert.deepEqual(blocks('b', states(32)), [8, 32])
     index.record(asked, prompt('c', 4 * 64 + 1), unknown)
-    assert.deepEqual([blocks('b'), blocks('c')], [4, 4])
-    index.record(asked, prompt('d', 30 * 64 + 1), states(1_000_000))
-    assert.equal(blocks('d'), 20)
+    assert.deepEqual(
+      [blocks('b'), blocks('c')],
+      [
+        [4, 28],
+        [4, 4],
+      ],
+    )
+    index.record(asked, prompt('d', 50 * 64 + 1), states(1_000_000))
+    assert.deepEqual(blocks('d'), [20, 40])
   })
 
-  it('takes one prompt once per endpoint, however many tell of it', () => {
+  it('takes a prompt once, whichever of the two memories is told of the pick', () => {
     const { endpoints, index } = setup(10)
+    const [a, b] = [endpoints.add({ address: '10.0.0.1' }), endpoints.add({ address: '10.0.0.2' })]
+    const both = prompt('a', 81)
+    index.ghost.record(asked, both, a)
+    index.record(asked, both, a)
+    index.record(asked, both, b)
+    const blocks = (memory: RoutedPrefixIndex) => [
+      ...memory.match(asked, prompt('a', 81), [a, b]).blocks,
+    ]
+    assert.deepEqual(
+      [blocks(index), blocks(index.ghost)],
+      [
+        [5, 5],
+        [5, 5],
+      ],
+    )
+    for (const chain of ['b', 'c']) index.ghost.record(asked, prompt(chain, 81), a)
+    assert.deepEqual(
+      [blocks(index), blocks(index.ghost)],
+      [
+        [0, 5],
+        [5, 5],
+      ],
+    )
+  })
+
+  it('answers anew once something was recorded or an endpoint has gone', () => {
+    const { endpoints, index } = setup()
+    const given = [endpoints.add({ address: '10.0.0.1' }), endpoints.add({ address: '10.0.0.2' })]
+    const tokens = prompt('a', 81)
+    const blocks = () => [...index.match(asked, tokens, given).blocks]
+    assert.deepEqual(blocks(), [0, 0])
+    index.record(asked, tokens, given[0]!)
+    assert.deepEqual(blocks(), [5, 0])
+    index.record(asked, tokens, given[1]!)
+    const answer = index.match(asked, tokens, given)
+    answer.blocks.fill(7)
+    answer.usableBlocks.fill(7)
+    assert.deepEqual(blocks(), [5, 5])
+    assert.deepEqual([...index.match(asked, tokens, given).usableBlocks], [5, 5])
+    endpoints.remove(given[0]!)
+    assert.deepEqual(blocks(), [0, 5])
+    index.configure({ blockTokens: 16, maxPrefixTokens: 32, blocksPerEndpoint: 1000 })
+    assert.deepEqual(blocks(), [0, 2])
+    index.ghost.configure({ blockTokens: 16, maxPrefixTokens: 32, blocksPerEndpoint: 999 })
+    assert.deepEqual(blocks(), [0, 0])
+  })
+
+  it('counts all prompts of a request', () => {
+    const { endpoints, index } = setup()
     const endpoint = endpoints.add()
-    const [first, second] = [prompt('a', 81), prompt('b', 81)]
-    index.record(asked, first, endpoint)
-    index.record(asked, second, endpoint)
-    index.record(asked, first, endpoint)
-    index.record(asked, prompt('c', 33), endpoint)
-    assert.equal(index.match(asked, prompt('a', 81), [endpoint]).blocks[0], 3)
+    const of = (...chains: readonly string[]) => ({
+      prompts: chains.flatMap((chain) => prompt(chain, 81).prompts),
+      exact: true,
+    })
+    index.record(asked, of('a', 'b'), endpoint)
+    const match = index.match(asked, of('b', 'c', 'a'), [endpoint])
+    assert.deepEqual([match.blocks[0], match.usableBlocks[0]], [10, 15])
+  })
+
+  it('uses the memory of endpoints that went', () => {
+    const endpoints = new ManualEndpoints()
+    const index = new KvRoutedPrefixIndex({ endpoints, maxMemoryBytes: 16_384 })
+    const [a, b] = [endpoints.add({ address: '10.0.0.1' }), endpoints.add({ address: '10.0.0.2' })]
+    const blocks = () => [...index.match(asked, prompt('a', 257), [a, b]).blocks]
+    index.record(asked, prompt('a', 257), a)
+    index.record(asked, prompt('a', 257), b)
+    assert.deepEqual(blocks(), [4, 0])
+    endpoints.remove(a)
+    index.record(asked, prompt('a', 257), b)
+    assert.deepEqual(blocks(), [0, 4])
   })
 
   it('forgets an endpoint that goes', () => {
@@ -162,25 +216,5 @@ describe('KvRoutedPrefixIndex', () => {
     assert.deepEqual([...index.match(asked, prompt('a', 81), [first, second]).blocks], [0, 0])
     index.record(asked, prompt('a', 81), first)
     assert.deepEqual([...index.match(asked, prompt('a', 81), [first, second]).blocks], [0, 0])
-  })
-})
-
-describe('BlockLru', () => {
-  it('agrees with a map in order of use', () => {
-    const pick = below(seeded(8))
-    const lru = new BlockLru(500)
-    const map = new Map<number, true>()
-    for (let i = 0; i < 50_000; i++) {
-      // Few low bits, so that the table has long runs.
-      const key = (pick(900) << 8) | 1
-      const known = map.delete(key)
-      map.set(key, true)
-      const oldest = map.size > 500 ? map.keys().next().value : undefined
-      if (oldest !== undefined) map.delete(oldest)
-      const expected = known ? 'known' : oldest === undefined ? 'added' : 'replaced'
-      assert.equal(lru.touch(key, ~key), expected)
-      if (oldest !== undefined) assert.deepEqual([lru.droppedLo, lru.droppedHi], [oldest, ~oldest])
-    }
-    assert.equal(lru.size, 500)
   })
 })
