@@ -6,14 +6,17 @@
 // `--epp` adds a picker that already listens (plaintext, model `bench-model`). `--envoy` is for cases of `--only` that go
 // through one, such as `closed/0.5k`; there the null pickers fail some requests, since they do not look after resets as
 // src/extproc/grpc/connections.ts does. The table goes to stdout: medians of all runs but the first, in which code is still
-// being compiled. The rows go to bench/out/extproc.json.
+// being compiled. `tokenizing` is what of the CPU the threads for token ids took: limits are for the rest. The rows go to
+// bench/out/extproc.json. Linux only: threads are counted in /proc.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { tokenizersDir } from '../../test/fixtures.ts'
 import { type Figure, report } from '../figures.ts'
+import { TokenizingShare } from './threads.ts'
 
 const { values: options } = parseArgs({
   allowPositionals: true,
@@ -35,7 +38,7 @@ const BASE_PORT = 19_100
 const ENGINES = 8
 const DESTINATION = '127.0.0.1:18001'
 
-/** What an exchange may cost, in times of what N takes. */
+/** What an exchange may cost, in times of what N takes, tokenizing threads apart. */
 const LIMITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   epp: { 'direct/0.5k': 0.6, 'direct/24k': 0.9, 'direct/400k': 1.4 },
   'epp-precise': { 'direct/0.5k': 1, 'direct/24k': 1.5, 'direct/400k': 2.2 },
@@ -52,6 +55,8 @@ interface Row {
   readonly p99ms: number
   readonly eppCpuMsPerReq: number
   readonly eppPeakRssMB: number
+  /** Share of the CPU that tokenizing threads took, warming up included. */
+  readonly tokenizingShare: number
 }
 
 const endpointsFile = `${out}/endpoints.yaml`
@@ -124,8 +129,11 @@ try {
   const epps = [...targets, ...options.epp].flatMap((target) => ['-epp', target])
   const args = ['run', '-only', options.only, '-seconds', options.seconds, '-reps', options.reps]
   args.push('-envoy', options.envoy, '-out', rowsFile)
-  await run('nice', [tool, ...args, ...epps])
-  print(warm(JSON.parse(readFileSync(rowsFile, 'utf8'))))
+  const shares = await run('nice', [tool, ...args, ...epps], [...targets, ...options.epp])
+  const rows: Omit<Row, 'tokenizingShare'>[] = JSON.parse(readFileSync(rowsFile, 'utf8'))
+  const counted = rows.map((row, i) => ({ ...row, tokenizingShare: shares[i] ?? 0 }))
+  writeFileSync(rowsFile, `${JSON.stringify(counted, undefined, 1)}\n`)
+  print(warm(counted))
 } finally {
   for (const child of children) child.kill()
 }
@@ -140,13 +148,30 @@ function listening(child: ChildProcess, name: string): Promise<void> {
   })
 }
 
-function run(command: string, args: readonly string[]): Promise<void> {
+/** Runs the load tool. Returns for each of its rows, which it tells of on its standard error, the share of tokenizing threads. */
+function run(
+  command: string,
+  args: readonly string[],
+  targets: readonly string[],
+): Promise<readonly number[]> {
+  const pickerShares = new Map(
+    targets.map((target) => {
+      const [name = '', pid] = target.split(':')
+      return [name, new TokenizingShare(Number.parseInt(pid ?? '', 10))]
+    }),
+  )
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+    const shares: number[] = []
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     children.push(child)
+    createInterface(child.stderr!).on('line', (line) => {
+      console.error(line)
+      const [, picker] = /^\S+ +(\S+) +[\d.]+\/s /.exec(line) ?? []
+      if (picker !== undefined) shares.push(pickerShares.get(picker)?.next() ?? 0)
+    })
     child.once('error', reject)
-    child.once('exit', (code) =>
-      code === 0 ? resolve() : reject(new Error(`the load tool ended with code ${code}`)),
+    child.once('close', (code) =>
+      code === 0 ? resolve(shares) : reject(new Error(`the load tool ended with code ${code}`)),
     )
   })
 }
@@ -161,19 +186,25 @@ function warm(rows: readonly Row[]): Row[] {
 }
 
 function print(rows: readonly Row[]): void {
+  const of = (name: string, epp: string) =>
+    rows.filter((row) => row.case === name && row.epp === epp)
   const cpuMs = (name: string, epp: string) =>
-    median(rows.filter((row) => row.case === name && row.epp === epp).map((r) => r.eppCpuMsPerReq))
+    median(of(name, epp).map(({ eppCpuMsPerReq: ms }) => ms))
+  const ownMs = (name: string, epp: string) =>
+    median(
+      of(name, epp).map(({ eppCpuMsPerReq: ms, tokenizingShare }) => ms * (1 - tokenizingShare)),
+    )
   console.log(
     `${availableParallelism()} cores, Node ${process.version}; 64 streams on 4 connections; medians of ${Math.max(1, Number(options.reps) - 1)}`,
   )
   console.log(
-    'case                      picker           streams/s   p50 ms   p99 ms  CPU ms/req    / N  peak MB  errors',
+    'case                      picker           streams/s   p50 ms   p99 ms  CPU ms/req    / N  tokenizing  peak MB  errors',
   )
   for (const name of new Set(rows.map((row) => row.case))) {
     const ofCase = rows.filter((row) => row.case === name)
     for (const epp of new Set(ofCase.map((row) => row.epp))) {
       const all = ofCase.filter((row) => row.epp === epp)
-      const of = (key: 'perSecond' | 'p50ms' | 'p99ms' | 'eppPeakRssMB') =>
+      const middle = (key: 'perSecond' | 'p50ms' | 'p99ms' | 'eppPeakRssMB') =>
         median(all.map((row) => row[key]))
       const failed = all.find((row) => row.firstError)
       const errors = all.reduce((sum, row) => sum + row.errors, 0)
@@ -181,12 +212,13 @@ function print(rows: readonly Row[]): void {
         [
           name.padEnd(25),
           epp.padEnd(15),
-          of('perSecond').toFixed(0).padStart(10),
-          of('p50ms').toFixed(2).padStart(8),
-          of('p99ms').toFixed(2).padStart(8),
+          middle('perSecond').toFixed(0).padStart(10),
+          middle('p50ms').toFixed(2).padStart(8),
+          middle('p99ms').toFixed(2).padStart(8),
           cpuMs(name, epp).toFixed(3).padStart(11),
           (cpuMs(name, epp) / cpuMs(name, 'N')).toFixed(2).padStart(6),
-          of('eppPeakRssMB').toFixed(0).padStart(8),
+          (cpuMs(name, epp) - ownMs(name, epp)).toFixed(3).padStart(11),
+          middle('eppPeakRssMB').toFixed(0).padStart(8),
           failed ? `${errors} ${failed.firstError}` : String(errors).padStart(7),
         ].join(' '),
       )
@@ -195,10 +227,13 @@ function print(rows: readonly Row[]): void {
   const figures: Figure[] = []
   for (const name of new Set(rows.map((row) => row.case))) {
     for (const epp of ['exchange', 'epp', 'epp-precise']) {
-      const value = cpuMs(name, epp) / cpuMs(name, 'N')
+      const value = ownMs(name, epp) / cpuMs(name, 'N')
       const limit = LIMITS[epp]?.[name]
-      if (!Number.isNaN(value))
-        figures.push({ name: `${name} ${epp} / N`, unit: 'x', value, ...(limit && { limit }) })
+      if (Number.isNaN(value)) continue
+      figures.push({ name: `${name} ${epp} / N`, unit: 'x', value, ...(limit && { limit }) })
+      if (epp !== 'epp-precise') continue
+      const all = cpuMs(name, epp) / cpuMs(name, 'N')
+      figures.push({ name: `${name} ${epp} with tokenizing threads / N`, unit: 'x', value: all })
     }
   }
   for (const [name, base, chunks] of [

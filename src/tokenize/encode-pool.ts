@@ -1,11 +1,14 @@
 import { Worker } from 'node:worker_threads'
 import { type Doubt, doubt } from './doubt.ts'
-import type { EncodeAnswer, EncodeJob, EncodeMessage } from './encode-worker.ts'
+import type { EncodeAnswer, EncodeMessage } from './encode-worker.ts'
 import type { TokenizerFolder } from './tokenizer-file.ts'
 
 /** Text that may wait for a thread, in UTF-16 units. */
 const MAX_QUEUED_CHARS = 16 * 1024 * 1024
 const MAX_QUEUED_JOBS = 4096
+
+/** Texts that wait go to a thread together, as long as they have so many UTF-16 units in all: a message costs more than a short text. */
+const BATCH_CHARS = 32_768
 
 /** What a thread encodes in a millisecond, in UTF-16 units, until it has been measured. */
 const CHARS_PER_MS = 300
@@ -23,21 +26,31 @@ function failed(message: string): Doubt {
 }
 
 interface Waiting {
-  readonly job: EncodeJob
+  readonly folder: TokenizerFolder
+  readonly pieces: readonly string[]
+  readonly first: readonly boolean[]
   readonly chars: number
   resolve(outcome: readonly Int32Array[] | Doubt): void
 }
 
+/** What one message asks for. */
+interface Batch {
+  readonly id: number
+  readonly waiting: readonly Waiting[]
+  readonly folder: TokenizerFolder
+  readonly chars: number
+}
+
 interface Thread {
   readonly worker: Worker
-  running: Waiting | undefined
+  running: Batch | undefined
   /** Folders whose tokenizers it has read, which takes most of a second each. */
   readonly ready: Set<string>
   startedMs: number
   timer: NodeJS.Timeout | undefined
 }
 
-/** Threads that encode long text. Each does one job at a time; they start when there is a job for them. */
+/** Threads that encode text. Each has one message to answer at a time; they start when there is something for them. */
 export class EncodePool {
   readonly #maxThreads: number
   readonly #stuckMs: number
@@ -76,7 +89,7 @@ export class EncodePool {
       return Promise.resolve(QUEUE_FULL)
     }
     return new Promise((resolve) => {
-      this.#queue.push({ job: this.#job(folder, pieces, first), chars, resolve })
+      this.#queue.push({ folder, pieces, first, chars, resolve })
       this.#queuedChars += chars
       this.#dispatch()
     })
@@ -99,33 +112,56 @@ export class EncodePool {
 
   #dispatch(): void {
     while (this.#queue.length > 0) {
-      const { folder } = this.#queue[0]!.job
+      const { folder } = this.#queue[0]!
       const thread = this.#idleThread(folder)
       if (thread === undefined) return
       if (!('code' in thread) && !thread.ready.has(folder.path) && this.#isReady(folder)) {
         // It reads the tokenizer while those that have it go on with the queue.
-        this.#run(thread, { job: this.#job(folder, [], []), chars: 0, resolve: () => {} })
+        this.#run(thread, folder, [])
         continue
       }
-      const waiting = this.#queue.shift()!
-      this.#queuedChars -= waiting.chars
-      if ('code' in thread) waiting.resolve(thread)
-      else this.#run(thread, waiting)
+      const batch = this.#batch(folder)
+      if ('code' in thread) for (const { resolve } of batch) resolve(thread)
+      else this.#run(thread, folder, batch)
     }
   }
 
-  #run(thread: Thread, waiting: Waiting): void {
-    thread.running = waiting
+  /** What waits for one tokenizer, the first of it: as much as one message may have, and no more than a fair share. */
+  #batch({ stamp, path }: TokenizerFolder): readonly Waiting[] {
+    const most = Math.min(BATCH_CHARS, this.#queuedChars / this.#idleCount())
+    let count = 0
+    let chars = 0
+    for (const { folder, chars: more } of this.#queue) {
+      if (folder.path !== path || folder.stamp !== stamp) break
+      if (count > 0 && chars + more > most) break
+      chars += more
+      count++
+    }
+    this.#queuedChars -= chars
+    return this.#queue.splice(0, count)
+  }
+
+  /** Threads that could take something now, at least one. */
+  #idleCount(): number {
+    let idle = this.#maxThreads - this.#threads.size
+    for (const { running } of this.#threads) if (running === undefined) idle++
+    return Math.max(idle, 1)
+  }
+
+  #run(thread: Thread, folder: TokenizerFolder, waiting: readonly Waiting[]): void {
+    const id = this.#nextId++
+    const chars = waiting.reduce((sum, one) => sum + one.chars, 0)
+    thread.running = { id, waiting, folder, chars }
     thread.startedMs = performance.now()
     thread.worker.ref()
     thread.timer = setTimeout(() => {
       void this.#drop(thread, failed(`no answer within ${this.#stuckMs} ms`))
     }, this.#stuckMs)
-    send(thread.worker, waiting.job)
-  }
-
-  #job(folder: TokenizerFolder, pieces: readonly string[], first: readonly boolean[]): EncodeJob {
-    return { id: this.#nextId++, folder, pieces, first }
+    const [only] = waiting
+    const isOne = waiting.length === 1
+    const pieces = isOne ? only!.pieces : waiting.flatMap((one) => one.pieces)
+    const first = isOne ? only!.first : waiting.flatMap((one) => one.first)
+    send(thread.worker, { id, folder, pieces, first })
   }
 
   /** Whether some thread has the tokenizer of a folder. */
@@ -162,18 +198,20 @@ export class EncodePool {
     return thread
   }
 
-  #answered(thread: Thread, answer: EncodeAnswer): void {
-    const waiting = thread.running
-    if (waiting === undefined || waiting.job.id !== answer.id) return
+  #answered(thread: Thread, { id, ids, error }: EncodeAnswer): void {
+    const batch = thread.running
+    if (batch === undefined || batch.id !== id) return
     clearTimeout(thread.timer)
     thread.running = undefined
     thread.worker.unref()
-    if (answer.ids) thread.ready.add(waiting.job.folder.path)
-    if (answer.ids && waiting.chars >= MIN_MEASURED_CHARS) {
-      const rate = waiting.chars / (performance.now() - thread.startedMs)
-      this.#charsPerMs += SMOOTHING * (rate - this.#charsPerMs)
-    }
-    waiting.resolve(answer.ids ?? failed(answer.error ?? 'no ids'))
+    if (ids !== undefined) {
+      thread.ready.add(batch.folder.path)
+      if (batch.chars >= MIN_MEASURED_CHARS) {
+        const rate = batch.chars / (performance.now() - thread.startedMs)
+        this.#charsPerMs += SMOOTHING * (rate - this.#charsPerMs)
+      }
+      share(batch.waiting, ids)
+    } else for (const { resolve } of batch.waiting) resolve(failed(error ?? 'no ids'))
     this.#dispatch()
   }
 
@@ -181,10 +219,26 @@ export class EncodePool {
   async #drop(thread: Thread, reason: Doubt): Promise<void> {
     if (!this.#threads.delete(thread)) return
     clearTimeout(thread.timer)
-    thread.running?.resolve(reason)
+    for (const { resolve } of thread.running?.waiting ?? []) resolve(reason)
     thread.running = undefined
     if (!this.#closed) this.#dispatch()
     await thread.worker.terminate()
+  }
+}
+
+/** Gives each its part of an answer, which has the numbers of ids first. */
+function share(waiting: readonly Waiting[], answer: Int32Array): void {
+  let piece = 0
+  let at = waiting.reduce((sum, { pieces }) => sum + pieces.length, 0)
+  for (const { pieces, resolve } of waiting) {
+    const ids: Int32Array[] = []
+    for (let i = 0; i < pieces.length; i++) {
+      const end = at + answer[piece++]!
+      // A view would keep the whole answer in memory.
+      ids.push(answer.slice(at, end))
+      at = end
+    }
+    resolve(ids)
   }
 }
 

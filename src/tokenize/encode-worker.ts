@@ -1,4 +1,5 @@
 import { parentPort } from 'node:worker_threads'
+import { nameThread } from './thread-name.ts'
 import { TokenizerFile, type TokenizerFolder, tokenizerFolder } from './tokenizer-file.ts'
 
 /** Pieces of text to encode with the tokenizer of one folder. */
@@ -13,15 +14,16 @@ export interface EncodeJob {
 /** What a thread is told: a job, or the paths of the folders whose tokenizers are still of use. */
 export type EncodeMessage = EncodeJob | { readonly keep: readonly string[] }
 
-/** The ids of each piece, in order; `error` instead when the folder could not be read. */
+/** How many ids each piece has, then the ids of all of them, in order; `error` instead when the folder could not be read. */
 export interface EncodeAnswer {
   readonly id: number
-  readonly ids?: readonly Int32Array[]
+  readonly ids?: Int32Array
   readonly error?: string
 }
 
 const port = parentPort
 if (port === null) throw new Error('encode-worker runs in a worker thread only')
+nameThread('epp-encode')
 
 /** By the path of their folder. */
 const tokenizers = new Map<string, { readonly stamp: string; readonly file: TokenizerFile }>()
@@ -44,14 +46,24 @@ port.on('message', (job: EncodeMessage) => {
   }
   try {
     const tokenizer = tokenizerOf(job.folder)
-    const ids = job.pieces.map((piece, i) => tokenizer.encode(piece, job.first[i] === true))
+    const ids = joined(job.pieces.map((piece, i) => tokenizer.encode(piece, job.first[i] === true)))
     const answer: EncodeAnswer = { id: job.id, ids }
-    port.postMessage(
-      answer,
-      ids.map((array) => array.buffer as ArrayBuffer),
-    )
+    port.postMessage(answer, [ids.buffer as ArrayBuffer])
   } catch (error) {
     const answer: EncodeAnswer = { id: job.id, error: String(error) }
     port.postMessage(answer)
   }
 })
+
+function joined(parts: readonly Int32Array[]): Int32Array {
+  let length = parts.length
+  for (const part of parts) length += part.length
+  const all = new Int32Array(length)
+  let at = parts.length
+  for (const [i, part] of parts.entries()) {
+    all[i] = part.length
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { ownText } from './own-text.ts'
 
 /** Bookkeeping of one entry: map slot, list links, array header. */
 const ENTRY_BYTES = 200
@@ -25,7 +26,6 @@ export class SegmentCache {
   }
 
   set(key: string, ids: Int32Array): void {
-    // A slice of a prompt keeps the whole prompt in memory: the cache holds a copy of its own.
-    this.#ids.set(Buffer.from(key, 'utf8').toString('utf8'), ids)
+    this.#ids.set(ownText(key), ids)
   }
 }

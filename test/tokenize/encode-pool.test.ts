@@ -59,6 +59,28 @@ describe('EncodePool', () => {
     )
   })
 
+  it('gives each of the texts that went to a thread together its own ids', async () => {
+    const pool = make(1)
+    const texts = Array.from({ length: 300 }, (_, i) => [`${i}`, '', 'é'.repeat(i)])
+    const all = await Promise.all(
+      texts.map((pieces) => pool.encode(folder, pieces, [true, false, false])),
+    )
+    assert.deepEqual(
+      all,
+      texts.map((pieces) => pieces.map((piece) => Int32Array.from(Buffer.from(piece)))),
+    )
+  })
+
+  it('fails only the texts of the folder that cannot be read', async () => {
+    const pool = make(1)
+    const missing = tokenizerFolder(join(directory, 'missing'))
+    const all = await Promise.all(
+      [folder, missing, folder, missing].map((one) => pool.encode(one, ['a'], [true])),
+    )
+    const isGood = all.map((outcome) => !('code' in outcome))
+    assert.deepEqual(isGood, [true, false, true, false])
+  })
+
   it('gives no text to a thread that has yet to read a tokenizer which another one has', async () => {
     const qwen = tokenizersDir('m')
     try {

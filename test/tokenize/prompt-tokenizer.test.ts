@@ -182,6 +182,22 @@ describe('PromptTokenizer', () => {
     assert.deepEqual(misses, [2, 2, 2, 2])
   })
 
+  it('gives the ids of a conversation that goes on, whatever is known of it', async () => {
+    const known = make({ tokenizersDir: qwen3 })
+    const messages = [{ role: 'system', content: words(800, 20) }]
+    for (let turn = 0; turn < 4; turn++) {
+      messages.push({ role: 'user', content: `<think>“${words(150, turn + 21)}”` })
+      const json = JSON.stringify({ messages, tools: turn === 3 ? [] : undefined })
+      const body = Buffer.from(json)
+      const { prompt } = openAiApi.parse('/v1/chat/completions', new Map(), [body])
+      const request = { ...requestFor(MODEL, prompt), bodyBytes: body.length }
+      const tokens = await known.tokenizer.tokenize(request, new Cancellation())
+      assert.deepEqual(tokens, await ask({ kind: 'chat', body: JSON.parse(json) }))
+      assert.equal(tokens.exact, true)
+      messages.push({ role: 'assistant', content: `</think>\n\n${words(100, turn + 30)}` })
+    }
+  })
+
   it('encodes long text in a thread, with the same ids and without stopping the event loop', async () => {
     const text = words(10_000, 1)
     await ask(chat('warm up'))

@@ -160,6 +160,36 @@ function renameDeveloper(
   return [joined, ...renamed.filter(({ role }) => role !== 'system')]
 }
 
+/** A message as a template gets it, and what makes it uncertain. */
+interface ReadMessage {
+  readonly fields: Fields
+  readonly doubt: Doubt | undefined
+  readonly hasMedia: boolean
+}
+
+type ReadMessages = WeakMap<object, ReadMessage>
+
+/** By rules, then by what else decides how a message is read. */
+const readMessages = new WeakMap<EngineRules, Map<string, ReadMessages>>()
+
+function knownMessages(
+  rules: EngineRules,
+  { format, media, isChecked }: VariablesOptions,
+): ReadMessages {
+  let byOptions = readMessages.get(rules)
+  if (byOptions === undefined) {
+    byOptions = new Map()
+    readMessages.set(rules, byOptions)
+  }
+  const key = `${format} ${media} ${isChecked}`
+  let known = byOptions.get(key)
+  if (known === undefined) {
+    known = new WeakMap()
+    byOptions.set(key, known)
+  }
+  return known
+}
+
 /** Reads messages, and remembers what makes them uncertain. */
 class MessageReader {
   doubt: Doubt | undefined
@@ -167,12 +197,35 @@ class MessageReader {
   readonly #rules: EngineRules
   readonly #options: VariablesOptions
 
+  /** Of messages that nobody may change, as these rules and options have them. */
+  readonly #known: WeakMap<object, ReadMessage>
+
   constructor(rules: EngineRules, options: VariablesOptions) {
     this.#rules = rules
     this.#options = options
+    this.#known = knownMessages(rules, options)
   }
 
+  /** What was made of a message that nobody may change is not made again. */
   message(message: unknown): Fields | Unrenderable {
+    if (!isFields(message) || !Object.isFrozen(message)) return this.#read(message)
+    const known = this.#known.get(message)
+    if (known !== undefined) {
+      this.doubt ??= known.doubt
+      this.hasMedia ||= known.hasMedia
+      return known.fields
+    }
+    const alone = new MessageReader(this.#rules, this.#options)
+    const fields = alone.#read(message)
+    if (fields instanceof Unrenderable) return fields
+    const { doubt: why, hasMedia } = alone
+    this.#known.set(message, { fields: Object.freeze(fields), doubt: why, hasMedia })
+    this.doubt ??= why
+    this.hasMedia ||= hasMedia
+    return fields
+  }
+
+  #read(message: unknown): Fields | Unrenderable {
     if (!isFields(message) || typeof message.role !== 'string') {
       return refused('a message has no role')
     }

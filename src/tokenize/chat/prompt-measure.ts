@@ -16,34 +16,81 @@ export interface Measure {
   readonly hasNumbers: boolean
 }
 
+/** What one value and all that is in it have. */
+interface Contents {
+  /** Objects and arrays. */
+  readonly containers: number
+  readonly hasNumbers: boolean
+}
+
+/** Of values that nobody may change, such as messages that came before. */
+const frozen = new WeakMap<object, Contents>()
+
 /** Looks through a body once, without recursion. A chat with more messages than `maxMessages` is too long. */
 export function measure(body: Fields, maxMessages: number = DEFAULT_LIMITS.maxMessages): Measure {
-  let hasNumbers = false
   let isLong = [body.messages, body.input].some(
     (list) => Array.isArray(list) && list.length > maxMessages,
   )
-  const look = (value: unknown): void => {
-    if (typeof value === 'number') hasNumbers = true
-    else if (typeof value === 'object' && value !== null) rest.push(value)
-  }
-  const rest: object[] = []
-  for (const name of RENDERED) look(body[name])
+  let hasNumbers = false
   let containers = 0
-  for (let next = rest.pop(); next !== undefined && !isLong; next = rest.pop()) {
-    isLong = ++containers > CONTAINERS_PER_MESSAGE * maxMessages
+  const most = CONTAINERS_PER_MESSAGE * maxMessages
+  const add = (value: unknown): void => {
+    if (isLong) return
+    const contents = contentsOf(value, most)
+    hasNumbers ||= contents.hasNumbers
+    containers += contents.containers
+    isLong = containers > most
+  }
+  for (const name of RENDERED) {
+    const value = body[name]
+    if (!Array.isArray(value)) add(value)
+    else {
+      containers++
+      for (const one of value as readonly unknown[]) add(one)
+    }
+  }
+  return {
+    isLong: isLong || containers > most,
+    reason: `the chat has more than ${maxMessages} messages, or too many parts`,
+    hasNumbers,
+  }
+}
+
+const NOTHING: Contents = { containers: 0, hasNumbers: false }
+const NUMBER: Contents = { containers: 0, hasNumbers: true }
+
+/** @param most after how many containers it stops to count */
+function contentsOf(value: unknown, most: number): Contents {
+  if (typeof value === 'number') return NUMBER
+  if (typeof value !== 'object' || value === null) return NOTHING
+  if (!Object.isFrozen(value)) return counted(value, most)
+  let contents = frozen.get(value)
+  if (contents === undefined) {
+    contents = counted(value, Number.POSITIVE_INFINITY)
+    frozen.set(value, contents)
+  }
+  return contents
+}
+
+function counted(value: object, most: number): Contents {
+  let hasNumbers = false
+  let containers = 0
+  const rest: object[] = [value]
+  const look = (one: unknown): void => {
+    if (typeof one === 'number') hasNumbers = true
+    else if (typeof one === 'object' && one !== null) rest.push(one)
+  }
+  for (let next = rest.pop(); next !== undefined && containers <= most; next = rest.pop()) {
+    containers++
     if (Array.isArray(next)) {
       for (const item of next as readonly unknown[]) look(item)
       continue
     }
-    for (const [key, value] of Object.entries(next)) {
+    for (const [key, item] of Object.entries(next)) {
       const code = key.charCodeAt(0)
       if (code >= 0x30 && code <= 0x39) hasNumbers = true
-      look(value)
+      look(item)
     }
   }
-  return {
-    isLong,
-    reason: `the chat has more than ${maxMessages} messages, or too many parts`,
-    hasNumbers,
-  }
+  return { containers, hasNumbers }
 }

@@ -174,7 +174,20 @@ function createRange(args: Arguments): Value {
   return Array.from({ length }, (_, i) => start + i * step)
 }
 
+/** Of objects that nobody may change; a template changes no value either. */
+const frozenValues = new WeakMap<object, Value>()
+
 function toValue(value: unknown): Value {
+  if (typeof value !== 'object' || value === null || !Object.isFrozen(value)) return newValue(value)
+  let known = frozenValues.get(value)
+  if (known === undefined) {
+    known = newValue(value)
+    frozenValues.set(value, known)
+  }
+  return known
+}
+
+function newValue(value: unknown): Value {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? value : new PyFloat(value)
   if (typeof value !== 'object' || value === null) return value as Value
   if (value instanceof PyFloat) return value
