@@ -6,10 +6,12 @@ const TOKENIZING = 'epp-encode'
 /** Tells how much of a process's CPU its tokenizing threads took, from one call to the next. */
 export class TokenizingShare {
   readonly #pid: number
-  #last: ReadonlyMap<string, Thread> = new Map()
+  #last: ReadonlyMap<string, Thread>
 
+  /** From now on. */
   constructor(pid: number) {
     this.#pid = pid
+    this.#last = threadsOf(pid)
   }
 
   /** Between 0 and 1. Threads that have ended since the last call are left out. */
