@@ -21,12 +21,33 @@ class Node<T> {
   readonly bytes: number
   /** By the head of their text; those that are shorter than a head have the empty one. */
   readonly next = new Map<string, Node<T>[]>()
+  /** Neighbours in the ring of all nodes by their last use; itself where it is not in it. */
+  older: Node<T> = this
+  newer: Node<T> = this
 
   constructor(parent: Node<T> | undefined, text: string, value: T, valueBytes: number) {
     this.parent = parent
     this.text = text
     this.value = value
     this.bytes = NODE_BYTES + text.length * 2 + valueBytes
+  }
+
+  get isInRing(): boolean {
+    return this.older !== this
+  }
+
+  leaveRing(): void {
+    this.older.newer = this.newer
+    this.newer.older = this.older
+    this.older = this.newer = this
+  }
+
+  /** Becomes the last but for `end`, which is where the ring begins and ends. */
+  enterRing(end: Node<T>): void {
+    this.older = end.older
+    this.newer = end
+    end.older.newer = this
+    end.older = this
   }
 }
 
@@ -52,11 +73,10 @@ export interface LearnedPart<T> {
  * recently used goes first.
  */
 export class BeginningTree<T> {
+  /** Also where the ring begins and ends: the least recently used comes after it. A node stands behind all that follow it. */
   readonly #root = new Node<T | undefined>(undefined, '', undefined, 0)
   readonly #maxBytes: number
   readonly #bytesOf: (value: T) => number
-  /** The least recently used first. A node stands behind all that follow it. */
-  readonly #recent = new Set<Node<T | undefined>>()
   #bytes = 0
 
   /** @param maxBytes estimated as two bytes a character, and `bytesOf` each value */
@@ -95,7 +115,7 @@ export class BeginningTree<T> {
   learn(text: string, { end, node: found }: FoundBeginning<T>, parts: readonly LearnedPart<T>[]) {
     let node = found as Node<T | undefined>
     // It may have been forgotten since.
-    if (node !== this.#root && !this.#recent.has(node)) return
+    if (node !== this.#root && !node.isInRing) return
     let from = end
     for (const { at, value } of parts) {
       let next = following(node, text, from)
@@ -109,7 +129,7 @@ export class BeginningTree<T> {
         if (others === undefined) node.next.set(head, [next])
         else others.push(next)
         this.#bytes += next.bytes
-        this.#recent.add(next)
+        next.enterRing(this.#root)
       }
       node = next
       from = at
@@ -125,15 +145,15 @@ export class BeginningTree<T> {
       node !== undefined && node !== this.#root;
       node = node.parent
     ) {
-      this.#recent.delete(node)
-      this.#recent.add(node)
+      node.leaveRing()
+      node.enterRing(this.#root)
     }
   }
 
   #evict(): void {
-    for (const node of this.#recent) {
-      if (this.#bytes <= this.#maxBytes) return
-      this.#recent.delete(node)
+    while (this.#bytes > this.#maxBytes) {
+      const node = this.#root.newer
+      node.leaveRing()
       this.#bytes -= node.bytes
       const { next } = node.parent!
       const head = headOf(node.text, 0, node.text.length)
