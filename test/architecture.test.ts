@@ -56,6 +56,22 @@ describe('src/', () => {
     })
   }
 
+  it('loads no package for `epp --help` but those that read the command line', () => {
+    const seen = new Set<string>()
+    const packages = new Set<string>()
+    const load = (file: string): void => {
+      if (seen.has(file)) return
+      seen.add(file)
+      const loaded = text(file).matchAll(/^(?:import|export)(?! type\b)[^;']*?from '([^']+)'/gm)
+      for (const [, specifier = ''] of loaded) {
+        if (specifier.startsWith('.')) load(join(file, '..', specifier).split(sep).join('/'))
+        else if (!specifier.startsWith('node:')) packages.add(specifier)
+      }
+    }
+    load('main.ts')
+    assert.deepEqual([...packages].sort(), ['commander', 'fastest-levenshtein'])
+  })
+
   it('has no folder for leftovers', () => {
     const names = files.flatMap((file) => file.split('/').slice(0, -1))
     for (const name of ['utils', 'common', 'helpers', 'types', 'interfaces', 'lib', 'misc']) {

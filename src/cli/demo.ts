@@ -10,7 +10,6 @@ import type { RunningSimEngine } from '../sim-engine.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { port } from './flag-values.ts'
 import { PROXY_DEFAULTS } from './proxy.ts'
-import { signalled } from './serve.ts'
 
 const HOST = '127.0.0.1'
 const MODEL = 'Qwen3-32B'
@@ -44,9 +43,10 @@ export function addDemoCommand(program: Command): void {
 }
 
 async function runDemo(flags: DemoFlags): Promise<void> {
-  const [{ App }, { startSimEngine }] = await Promise.all([
+  const [{ App }, { startSimEngine }, { signalled }] = await Promise.all([
     import('../app.ts'),
     import('../sim-engine.ts'),
+    import('./serve.ts'),
   ])
   const quiet = createLogger({
     format: 'text',

@@ -4,7 +4,6 @@ import type { Explained, Unroutable } from '../app/explain.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { ExplainedEndpoint } from '../framework/routing/explanation.ts'
 import { API_PATHS } from '../openai/api-path.ts'
-import { plainTable } from './plain-table.ts'
 
 interface ExplainFlags {
   readonly url: string
@@ -54,7 +53,7 @@ Example:
 
 async function run(file: string, flags: ExplainFlags): Promise<void> {
   const answer = await ask(flags.id === undefined ? body(file) : undefined, flags)
-  process.stdout.write(flags.json ? `${JSON.stringify(answer, null, 2)}\n` : shown(answer))
+  process.stdout.write(flags.json ? `${JSON.stringify(answer, null, 2)}\n` : await shown(answer))
   if ('error' in answer) process.exitCode = 1
 }
 
@@ -127,7 +126,8 @@ function parsed(text: string): Readonly<Record<string, unknown>> | undefined {
 }
 
 /** What people read: the answer first, then the table that it comes from. */
-function shown(answer: Explained | Unroutable): string {
+async function shown(answer: Explained | Unroutable): Promise<string> {
+  const { plainTable } = await import('./plain-table.ts')
   const { winner, reason, wouldChange, profiles } = answer
   const lines = [winner ? `${winner.name} (${winner.endpoint})` : 'nobody', `  ${reason}`]
   if ('promptTokens' in answer && answer.promptTokens) {
@@ -139,7 +139,7 @@ function shown(answer: Explained | Unroutable): string {
     lines.push(`  with ${scorer} at weight ${to} instead of ${from}: ${other}`)
   }
   for (const { profile, endpoints, failed } of profiles) {
-    lines.push('', `profile ${profile}`, table(endpoints))
+    lines.push('', `profile ${profile}`, plainTable(...table(endpoints)))
     if (endpoints.length > SHOWN_ENDPOINTS) {
       lines.push(`(${endpoints.length - SHOWN_ENDPOINTS} more; --json shows all)`)
     }
@@ -148,7 +148,10 @@ function shown(answer: Explained | Unroutable): string {
   return `${lines.join('\n')}\n`
 }
 
-function table(endpoints: readonly ExplainedEndpoint[]): string {
+/** Heads, and a row for each endpoint. */
+function table(
+  endpoints: readonly ExplainedEndpoint[],
+): [head: readonly string[], rows: readonly (readonly string[])[]] {
   const scorers = Object.keys(endpoints[0]?.scores ?? {})
   const rows = endpoints.slice(0, SHOWN_ENDPOINTS).map((each) => {
     if (each.droppedBy !== undefined) return ['-', each.name, `dropped by ${each.droppedBy}`]
@@ -158,7 +161,7 @@ function table(endpoints: readonly ExplainedEndpoint[]): string {
     })
     return [String(each.rank), each.name, number(each.total!), matched(each), ...scores]
   })
-  return plainTable(['rank', 'endpoint', 'total', 'matched', ...scorers], rows)
+  return [['rank', 'endpoint', 'total', 'matched', ...scorers], rows]
 }
 
 function matched({ matched: found }: ExplainedEndpoint): string {

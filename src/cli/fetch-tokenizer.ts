@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { fetchTokenizer, HUBS, type HubName, isFetched } from '../tokenize/hub.ts'
+import { HUBS, type HubName } from '../tokenize/hubs.ts'
 
 interface FetchFlags {
   readonly hub: HubName
@@ -47,6 +47,7 @@ export function addFetchTokenizerCommand(program: Command): void {
 }
 
 async function run(flags: FetchFlags): Promise<void> {
+  const { fetchTokenizer, isFetched } = await import('../tokenize/hub.ts')
   const { hub, model, revision, tokenizersDir } = flags
   const folder = folderName(flags.name ?? model)
   const target = join(tokenizersDir, folder)

@@ -35,7 +35,7 @@ describe('bench/extproc/profiles', () => {
     session.connect()
     await session.post('Profiler.enable')
     await session.post('Profiler.start')
-    keepBusy(50)
+    keepBusy(300)
     const { profile } = await session.post('Profiler.stop')
     session.disconnect()
     const [first] = selfTimes(profile as Parameters<typeof selfTimes>[0])

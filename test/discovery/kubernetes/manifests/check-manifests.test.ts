@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { checkInputs } from '../../../../src/cli/check.ts'
 import { readInputs } from '../../../../src/cli/check-inputs.ts'
+import { checkInputs } from '../../../../src/cli/run-check.ts'
 import { readDocuments } from '../../../../src/config/document.ts'
 import { problemLine } from '../../../../src/config/problem.ts'
 import { seededRandom } from '../../../../src/framework/random.ts'
