@@ -31,7 +31,7 @@ import { headerChanges, namedEndpoints, outgoingBody } from './outgoing.ts'
 import { Preparation, remarkOf } from './preparation.ts'
 import type { Configured, ProfileRun } from './profile.ts'
 import { cachedTokensAt, loadOf } from './request-load.ts'
-import type { RequestLog } from './request-log.ts'
+import type { NamedReport, RequestLog } from './request-log.ts'
 import { type ResponsesMode, responsesText } from './request-policy.ts'
 import { runProfiles } from './scheduler.ts'
 import { type ShadowRun, shadowRequest } from './shadow.ts'
@@ -391,15 +391,16 @@ export class Director implements Router, Disposable {
   #reports(generation: Generation, run: ProfileRun, request: InferenceRequest) {
     if (!this.#services.requestLog.enabled) return []
     const profile = generation.profiles.get(run.trace.profile)
-    const said = run.trace.scorers.filter(({ error }) => error === undefined)
-    const scorers = profile?.scorers.filter((each) => said.some(({ name }) => name === each.name))
-    return (scorers ?? []).flatMap(({ name, plugin, probe }) => {
-      let report: ReturnType<NonNullable<typeof plugin.report>>
+    const reports: NamedReport[] = []
+    for (const { name, plugin, probe } of profile?.scorers ?? []) {
+      const trace = run.trace.scorers.find((each) => each.name === name)
+      if (trace === undefined || trace.error !== undefined) continue
       probe.notify(() => {
-        report = plugin.report?.(request, run.scored)
+        const report = plugin.report?.(request, run.scored)
+        if (report) reports.push({ name, report })
       })
-      return report ? [{ name, ...report }] : []
-    })
+    }
+    return reports
   }
 
   #use(generation: Generation): void {

@@ -8,6 +8,12 @@ import type { Decision } from './decision.ts'
 /** Which requests are logged: all, none, or one in N. */
 export type RequestLogMode = 'on' | 'off' | { readonly sampled: number }
 
+/** What one scorer wants in the log. */
+export interface NamedReport {
+  readonly name: string
+  readonly report: ScorerReport
+}
+
 /** An endpoint in a log line: an object in JSON, Go's struct notation in text, as operators grep it. */
 export class LoggedEndpoint {
   readonly NamespacedName: string
@@ -62,12 +68,13 @@ export class RequestLog {
     request: InferenceRequest,
     decision: Decision,
     target: Endpoint,
-    reports: readonly (ScorerReport & { readonly name: string })[],
+    reports: readonly NamedReport[],
   ): void {
     const enabled = this.enabled
     this.#count++
     if (!enabled) return
-    for (const { name, message, fields: said } of reports) {
+    for (const { name, report } of reports) {
+      const { message, fields: said } = report
       const fields = fieldsOf(request)
       for (const key in said) fields[key] = said[key]
       this.#logger.named(name).info(message, fields)

@@ -171,16 +171,13 @@ class CostScorer implements Scorer, Observer {
     const report = podScores(endpoints, picked?.match)
     if (!picked) return report
     const { endpoint, terms, total, runnerUp } = picked.finding
-    const cost = {
-      endpoint: endpoint.hostPort,
-      total: rounded(total),
-      ...Object.fromEntries(COST_TERMS.map((term) => [term, rounded(terms[term]!)])),
-      ...(runnerUp && {
-        runnerUp: runnerUp.endpoint.hostPort,
-        margin: rounded(runnerUp.total - total),
-      }),
+    const cost: Record<string, unknown> = { endpoint: endpoint.hostPort, total: rounded(total) }
+    for (const term of COST_TERMS) cost[term] = rounded(terms[term]!)
+    if (runnerUp) {
+      cost.runnerUp = runnerUp.endpoint.hostPort
+      cost.margin = rounded(runnerUp.total - total)
     }
-    return { ...report, fields: { ...report.fields, cost } }
+    return { message: report.message, fields: { scores: report.fields.scores, cost } }
   }
 
   #read(
