@@ -320,6 +320,12 @@ export class Exchange implements CallHandler {
 
   #route() {
     this.#phase = 'routing'
+    const time = this.#shared.slice.time()
+    if (time === undefined) this.#routeNow()
+    else void time.then(() => this.#phase === 'routing' && this.#routeNow())
+  }
+
+  #routeNow() {
     this.#cancellation = new Cancellation()
     const bodySeen = this.#bodySeen()
     if (bodySeen !== undefined) this.#shared.unseenBody(bodySeen, this.#requestMode)

@@ -1,4 +1,5 @@
 import type { Counter, Logger, Metrics, Router } from '../framework/services.ts'
+import { TurnSlice } from '../framework/turn-slice.ts'
 import { BODY_MODE } from './processing-request.ts'
 
 /** Limits on what requests may hold in memory. */
@@ -39,6 +40,8 @@ export class Exchanges {
   draining = false
   /** Body bytes held by all exchanges. */
   bufferedBytes = 0
+  /** For routing: many requests can come in one turn of the event loop, and response chunks must not wait for all of them. */
+  readonly slice = new TurnSlice()
 
   constructor(router: Router, limits: ExchangeLimits, logger: Logger, metrics: Metrics) {
     this.router = router

@@ -1,7 +1,7 @@
 import { Publisher, Router } from 'zeromq'
 import type { KvEvent, KvEventPublisher } from '../../framework/services.ts'
+import { TurnSlice } from '../../framework/turn-slice.ts'
 import { encodeEventBatch, eventAsMap } from './event-batch.ts'
-import { TurnSlice } from './turn-slice.ts'
 
 /** How events are written: six positional elements as vLLM 0.10 does, or maps as vLLM 0.24 and later do. */
 export type KvEventEncoding = 'array-v0.10' | 'map'

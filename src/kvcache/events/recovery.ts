@@ -1,9 +1,9 @@
 import type { Logger, Notices } from '../../framework/services.ts'
+import { TurnSlice } from '../../framework/turn-slice.ts'
 import { HeldMessages } from './held-messages.ts'
 import type { IntakeMetrics } from './intake-metrics.ts'
 import type { PublisherState } from './publisher-state.ts'
 import { Slots } from './slots.ts'
-import { TurnSlice } from './turn-slice.ts'
 
 /** One message of a publisher that an engine sends again. */
 export interface ReplayedMessage {

@@ -5,9 +5,9 @@ import { hostPort } from '../../framework/endpoint.ts'
 import { SchedulerError } from '../../framework/errors.ts'
 import { DEFAULT_LIMITS } from '../../framework/limits.ts'
 import type { Endpoints, Logger, Notices } from '../../framework/services.ts'
+import { TurnSlice } from '../../framework/turn-slice.ts'
 import type { EventSource } from './event-intake.ts'
 import type { ReplayedMessage } from './recovery.ts'
-import { TurnSlice } from './turn-slice.ts'
 
 /** Where engines send their events again when nothing else is said. */
 export const DEFAULT_KV_REPLAY_PORT = 5558

@@ -1,12 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** Messages are handled for so long in each turn of the event loop, then other work of the process goes on. */
+/** Work of one kind is done for so long in each turn of the event loop, then other work of the process goes on. */
 const SLICE_MS = 4
 
-/** What work on many messages takes of each turn of the event loop; all who share a slice take no more together. */
+/** What one kind of work takes of each turn of the event loop; all who share a slice take no more together. */
 export class TurnSlice {
   #startedMs = 0
-  /** Ends with the turn in which the slice began; undefined before the turn's first message. */
+  /** Ends with the turn in which the slice began; undefined before the turn's first piece of work. */
   #ends: Promise<void> | undefined
 
   /** Fulfils in a turn that has time left; undefined where this one has. */
