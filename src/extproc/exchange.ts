@@ -320,12 +320,12 @@ export class Exchange implements CallHandler {
 
   #route() {
     this.#phase = 'routing'
-    const time = this.#shared.slice.time()
-    if (time === undefined) this.#routeNow()
-    else void time.then(() => this.#phase === 'routing' && this.#routeNow())
+    this.#shared.routeSoon(this)
   }
 
-  #routeNow() {
+  /** Has the request routed, unless it has ended while it waited for that. */
+  route(): void {
+    if (this.#phase !== 'routing') return
     this.#cancellation = new Cancellation()
     const bodySeen = this.#bodySeen()
     if (bodySeen !== undefined) this.#shared.unseenBody(bodySeen, this.#requestMode)

@@ -17,6 +17,7 @@ export interface ExchangeLimits {
 /** What the set of exchanges asks of one of them. */
 interface RunningExchange {
   flush(): void
+  route(): void
   shutDown(): void
 }
 
@@ -35,13 +36,13 @@ export class Exchanges {
   readonly #unseenBodies: Readonly<Record<'part' | 'none', Counter>>
   readonly #active = new Set<RunningExchange>()
   #flushes: RunningExchange[] = []
+  readonly #routing = new TurnSlice()
+  readonly #waiting: RunningExchange[] = []
   #idle: (() => void)[] = []
   /** True while only requests that were here before may go on. */
   draining = false
   /** Body bytes held by all exchanges. */
   bufferedBytes = 0
-  /** For routing: many requests can come in one turn of the event loop, and response chunks must not wait for all of them. */
-  readonly slice = new TurnSlice()
 
   constructor(router: Router, limits: ExchangeLimits, logger: Logger, metrics: Metrics) {
     this.router = router
@@ -124,6 +125,23 @@ export class Exchanges {
       this.#refusals.set(code, counter)
     }
     counter.inc()
+  }
+
+  /**
+   * Calls `exchange.route()`, at once or in a later turn of the event loop: many requests can come in one, and the chunks of
+   * responses must not wait for all of them. One at a time, since what a route does goes on after the call.
+   */
+  routeSoon(exchange: RunningExchange): void {
+    if (this.#waiting.length === 0 && !this.#routing.isUsedUp()) exchange.route()
+    else {
+      this.#waiting.push(exchange)
+      setImmediate(this.#routeNext)
+    }
+  }
+
+  readonly #routeNext = (): void => {
+    if (this.#routing.isUsedUp()) setImmediate(this.#routeNext)
+    else this.#waiting.shift()!.route()
   }
 
   /**

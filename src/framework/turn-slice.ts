@@ -11,14 +11,15 @@ export class TurnSlice {
 
   /** Fulfils in a turn that has time left; undefined where this one has. */
   time(): Promise<void> | undefined {
-    return this.#isUsedUp() ? this.#later() : undefined
+    return this.isUsedUp() ? this.#later() : undefined
   }
 
   async #later(): Promise<void> {
-    while (this.#isUsedUp()) await this.#ends
+    while (this.isUsedUp()) await this.#ends
   }
 
-  #isUsedUp(): boolean {
+  /** True when this turn has no time left; the first to ask in a turn begins the slice. */
+  isUsedUp(): boolean {
     const nowMs = performance.now()
     if (this.#ends === undefined) {
       this.#startedMs = nowMs
