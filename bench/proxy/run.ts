@@ -1,7 +1,8 @@
-// What the embedded proxy costs: `epp proxy` with an estimated profile beside a minimal proxy of node:http and undici, each
-// in a process of its own, measured in turn by the load tools of this folder before eight fake engines.
+// What the embedded proxy costs: `epp proxy` with an estimated profile, and its gateway alone with a router that only takes
+// turns, beside a minimal proxy of node:http and undici, each in a process of its own, measured in turn by the load tools of
+// this folder before eight fake engines.
 //
-//   npm run bench -- proxy [--seconds N] [--connections N] [--only REGEX] [--rounds N]
+//   npm run bench -- proxy [--seconds N] [--warm N] [--connections N] [--only REGEX] [--rounds N]
 //
 // The table goes to stdout, the rows to bench/out/proxy.json. Each figure is the best of the rounds.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
@@ -10,11 +11,14 @@ import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { plainTable } from '../../src/cli/plain-table.ts'
 import { type Figure, report } from '../figures.ts'
 
 const { values: options } = parseArgs({
   options: {
     seconds: { type: 'string', default: '3' },
+    // Of load before each measurement: the code of the whole picker takes some time to be compiled.
+    warm: { type: 'string', default: '3' },
     connections: { type: 'string', default: '32' },
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '2' },
@@ -46,6 +50,10 @@ const PROXIES: readonly { readonly name: string; args(port: number): readonly st
   {
     name: 'undici.mjs',
     args: (port) => [here('./undici.mjs'), String(port), String(ENGINE_PORT), String(ENGINES)],
+  },
+  {
+    name: 'gateway.mjs',
+    args: (port) => [here('./gateway.mjs'), String(port), String(ENGINE_PORT), String(ENGINES)],
   },
   {
     name: 'epp proxy',
@@ -130,48 +138,64 @@ async function listening(port: number): Promise<void> {
 
 function measure(name: string, port: number, pid: number, more: readonly string[]): Row {
   const args = ['-url', `127.0.0.1:${port}`, '-c', options.connections, '-name', name]
-  args.push('-d', `${options.seconds}s`, '-pids', String(pid), ...more)
+  args.push('-d', `${options.seconds}s`, '-warm', `${options.warm}s`, '-pids', String(pid), ...more)
   return JSON.parse(execFileSync(LOAD, args, { encoding: 'utf8' }))
 }
 
+/** The cheapest row of each proxy. */
+function bestOf(rows: readonly Row[], wanted: string): Row[] {
+  return PROXIES.map(({ name }) =>
+    rows
+      .filter((row) => row.case === wanted && row.name === name)
+      .reduce((a, b) => (b.cpu_ms_per_req < a.cpu_ms_per_req ? b : a)),
+  )
+}
+
+/** What the gateway alone and the whole cost, in times of the minimal proxy; limits are those of the whole. */
+function figuresOf(wanted: string, [minimal, ...own]: readonly Row[]): Figure[] {
+  return own.map((row) => {
+    const isWhole = row.name === 'epp proxy'
+    if (!wanted.includes('sse')) {
+      const value = row.cpu_ms_per_req / minimal!.cpu_ms_per_req
+      const limit = isWhole ? LIMITS[wanted] : undefined
+      return {
+        name: `${wanted}, ${row.name} / undici.mjs`,
+        unit: 'x',
+        value,
+        ...(limit && { limit }),
+      }
+    }
+    const value = row.cpu_us_per_chunk / minimal!.cpu_us_per_chunk
+    const name = `a chunk, request included, ${row.name} / undici.mjs`
+    return { name, unit: 'x', value, ...(isWhole && { limit: CHUNK_LIMIT }) }
+  })
+}
+
 function print(rows: readonly Row[]): void {
-  const figures: Figure[] = []
   console.log(
     `${availableParallelism()} cores, Node ${process.version}; ${options.connections} connections back to back`,
   )
-  console.log(
-    'case           proxy           req/s   p50 ms   p99 ms  CPU ms/req  µs/chunk  ratio  RSS MB  errors',
-  )
+  const heads = ['case', 'proxy', 'req/s', 'p50 ms', 'p99 ms', 'CPU ms/req', 'µs/chunk', 'ratio']
+  const figures: Figure[] = []
+  const lines: string[][] = []
   for (const { name: wanted } of CASES) {
-    const best = PROXIES.map(({ name }) => {
-      const own = rows.filter((row) => row.case === wanted && row.name === name)
-      return own.reduce((a, b) => (b.cpu_ms_per_req < a.cpu_ms_per_req ? b : a))
-    })
-    const [minimal, own] = best
-    const limit = LIMITS[wanted]
-    const value = own!.cpu_ms_per_req / minimal!.cpu_ms_per_req
-    figures.push({ name: `${wanted} / undici.mjs`, unit: 'x', value, ...(limit && { limit }) })
-    if (wanted.includes('sse')) {
-      const chunks = own!.cpu_us_per_chunk / minimal!.cpu_us_per_chunk
-      const name = 'a chunk, request included / undici.mjs'
-      figures.push({ name, unit: 'x', value: chunks, limit: CHUNK_LIMIT })
-    }
+    const best = bestOf(rows, wanted)
+    figures.push(...figuresOf(wanted, best))
     for (const row of best) {
-      console.log(
-        [
-          wanted.padEnd(14),
-          row.name.padEnd(11),
-          row.rps.toFixed(0).padStart(9),
-          row.p50.toFixed(2).padStart(8),
-          row.p99.toFixed(2).padStart(8),
-          row.cpu_ms_per_req.toFixed(3).padStart(11),
-          (wanted.includes('sse') ? row.cpu_us_per_chunk.toFixed(2) : '').padStart(9),
-          (row.cpu_ms_per_req / best[0]!.cpu_ms_per_req).toFixed(2).padStart(6),
-          row.rss_mb.toFixed(0).padStart(7),
-          row.errs > 0 ? `${row.errs} ${row.codes}` : '0'.padStart(7),
-        ].join(' '),
-      )
+      lines.push([
+        wanted,
+        row.name,
+        row.rps.toFixed(0),
+        row.p50.toFixed(2),
+        row.p99.toFixed(2),
+        row.cpu_ms_per_req.toFixed(3),
+        wanted.includes('sse') ? row.cpu_us_per_chunk.toFixed(2) : '',
+        (row.cpu_ms_per_req / best[0]!.cpu_ms_per_req).toFixed(2),
+        row.rss_mb.toFixed(0),
+        row.errs > 0 ? `${row.errs} ${row.codes}` : '0',
+      ])
     }
   }
+  console.log(plainTable([...heads, 'RSS MB', 'errors'], lines))
   report('proxy', figures)
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import type { Duplex, Writable } from 'node:stream'
 import { errorAnswer } from '../framework/routing/error-answer.ts'
 
@@ -8,7 +8,7 @@ export type ClientRequest = IncomingMessage | Http2ServerRequest
 export type ClientResponse = ServerResponse | Http2ServerResponse
 
 /** A client that still sends may read its refusal first; a closed connection would take it away. */
-export const LINGER_MS = 2000
+const LINGER_MS = 2000
 
 /** True where streams share a connection, and no header says what becomes of it. */
 export function isHttp2(response: ClientResponse): response is Http2ServerResponse {
@@ -18,22 +18,38 @@ export function isHttp2(response: ClientResponse): response is Http2ServerRespon
 /**
  * Writes an answer of our own, whole, without ending the response.
  *
+ * @param id the request's, which the client is told
  * @param closes true where the connection is not used again
  */
 export function writeAnswer(
   response: ClientResponse,
   status: number,
   headers: Iterable<readonly [string, string]>,
+  id: string,
   body: string,
   closes: boolean,
 ): void {
   const all: Record<string, string> = Object.fromEntries(headers)
+  all['x-request-id'] = id
   all['content-length'] = String(Buffer.byteLength(body))
   if (closes && !isHttp2(response)) all.connection = 'close'
   if (isHttp2(response)) response.writeHead(status, all)
   else response.writeHead(status, all)
   const sink: Writable = response
   if (response.req.method !== 'HEAD') sink.write(body)
+}
+
+/** Ends a response when the request has come whole, or the client has had time to read it. */
+export function linger(request: ClientRequest, response: ClientResponse): void {
+  const end = () => {
+    clearTimeout(timer)
+    response.end()
+    if (isHttp2(response)) response.stream.close(constants.NGHTTP2_NO_ERROR)
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  request.once('end', end)
+  response.once('close', () => clearTimeout(timer))
+  request.resume()
 }
 
 /** Breaks a response that has begun, so that no client takes what it has for the whole. */

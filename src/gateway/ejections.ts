@@ -96,6 +96,12 @@ export class Ejections {
     return this.#avoid
   }
 
+  /** The same, and these. */
+  avoidAnd(more: ReadonlySet<string> | undefined): ReadonlySet<string> | undefined {
+    const out = this.#avoid
+    return out === undefined ? more : more === undefined ? out : new Set([...out, ...more])
+  }
+
   list(): readonly EjectedEndpoint[] {
     return [...this.#states]
       .filter(([, { out }]) => out)

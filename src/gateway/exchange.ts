@@ -1,26 +1,23 @@
 import { constants } from 'node:http2'
-import type { Writable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { Cancellation } from '../framework/cancellation.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import { errorAnswer } from '../framework/routing/error-answer.ts'
-import { bodyTooLarge, HeldBody } from '../framework/routing/held-body.ts'
+import { HeldBody } from '../framework/routing/held-body.ts'
 import type { Routed } from '../framework/services.ts'
 import {
   breakResponse,
   type ClientRequest,
   type ClientResponse,
-  isHttp2,
-  LINGER_MS,
+  linger,
   writeAnswer,
 } from './answer.ts'
+import { ClientAnswer } from './client-answer.ts'
 import { type EngineFault, engineFault } from './engine-pools.ts'
+import { engineRequest, unanswered, unreadable } from './engine-request.ts'
 import type { Exchanges } from './exchanges.ts'
-import { headerMap, type RequestHeaders, responseHeaders, without } from './headers.ts'
+import { type GivenHeaders, hasBody, type RequestHeaders } from './headers.ts'
 import type { BreakReason, ProxyOutcome } from './proxy-metrics.ts'
-
-/** Bodies in pieces are joined up to this size: one write is cheaper than several. */
-const JOINED_BYTES = 64 * 1024
 
 type Phase =
   /** The body is coming. */
@@ -40,8 +37,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #shared: Exchanges
   readonly #request: ClientRequest
   readonly #response: ClientResponse
-  /** The same, to write to. */
-  readonly #sink: Writable
   readonly #id: string
   readonly #headers: RequestHeaders
   readonly #body: HeldBody
@@ -53,9 +48,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #endpoint = ''
   /** Endpoints that failed this request. */
   #tried: Set<string> | undefined
+  /** Undefined while no engine has the request. */
   #controller: Dispatcher.DispatchController | undefined
-  #engineEnded = false
-  #wroteBody = false
+  /** Undefined until an engine's answer has begun. */
+  #answer: ClientAnswer | undefined
   /** True while the client may send more of its body. */
   #isSending: boolean
   /** True while something is expected of the client: its body, or that it reads. */
@@ -73,7 +69,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#shared = shared
     this.#request = request
     this.#response = response
-    this.#sink = response
     this.#id = id
     this.#headers = headers
     this.#body = new HeldBody(shared)
@@ -106,9 +101,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#body.release()
     const isSending = this.#isSending
     const closes = isSending || this.#headers.all.has('expect') || this.#shared.draining
-    writeAnswer(this.#response, status, withId(headers, this.#id), body, closes)
-    if (isSending) this.#linger()
-    else this.#response.end()
+    writeAnswer(this.#response, status, headers, this.#id, body, closes)
+    if (isSending) {
+      this.#request.removeListener('data', this.#received)
+      linger(this.#request, this.#response)
+    } else this.#response.end()
   }
 
   /** Answers with an error of ours. */
@@ -160,20 +157,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #route(): void {
     const { router, ejections } = this.#shared
     this.#phase = 'routing'
-    const out = ejections.avoid
-    const tried = this.#tried
-    const avoid =
-      tried === undefined ? out : out === undefined ? tried : new Set([...out, ...tried])
+    const avoid = ejections.avoidAnd(this.#tried)
+    const request = { headers: this.#headers.all, body: this.#body.pieces, subset: undefined }
     router
-      .route(
-        {
-          headers: this.#headers.all,
-          body: this.#body.pieces,
-          subset: undefined,
-          ...(avoid !== undefined && { avoid }),
-        },
-        this.#cancellation,
-      )
+      .route(avoid === undefined ? request : { ...request, avoid }, this.#cancellation)
       .then(this.#ask, this.#notRouted)
   }
 
@@ -187,32 +174,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   readonly #ask = (routed: Routed) => {
     if (this.#phase !== 'routing') return routed.end('client-gone')
-    const { destination, removeHeaders, setHeaders, body } = routed
-    const comma = destination.indexOf(',')
-    this.#endpoint = comma < 0 ? destination : destination.slice(0, comma)
+    this.#endpoint = routed.destination.split(',', 1)[0]!
     this.#routed = routed
     this.#phase = 'asking'
-    let { forwarded } = this.#headers
-    if (removeHeaders.length > 0 || setHeaders.size > 0) {
-      forwarded = without(forwarded, new Set([...removeHeaders, ...setHeaders.keys()]))
-      for (const [name, value] of setHeaders) forwarded.push(name, value)
-    } else forwarded = forwarded.slice()
-    if (!setHeaders.has('x-request-id')) forwarded.push('x-request-id', this.#id)
-    const joined = joinedBody(body)
-    if (Array.isArray(joined)) {
-      const bytes = joined.reduce((sum, { length }) => sum + length, 0)
-      forwarded.push('content-length', String(bytes))
-    }
     try {
-      this.#shared.pools.get(this.#endpoint).dispatch(
-        {
-          path: originForm(this.#request.url!),
-          method: this.#request.method as Dispatcher.HttpMethod,
-          headers: forwarded,
-          body: joined as Buffer,
-        },
-        this,
-      )
+      const request = engineRequest(this.#request, this.#headers, routed, this.#id)
+      this.#shared.pools.get(this.#endpoint).dispatch(request, this)
     } catch (error) {
       this.onResponseError(undefined, error as Error)
     }
@@ -226,7 +193,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseStart(
     controller: Dispatcher.DispatchController,
     status: number,
-    given: Record<string, string | string[] | undefined>,
+    given: GivenHeaders,
   ): void {
     if (status < 200 || this.#phase !== 'asking') return
     const routed = this.#routed!
@@ -235,46 +202,25 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#shared.ejections.answered(this.#endpoint)
     this.#body.drop()
     this.#body.release()
-    const headers = responseHeaders(given)
-    if (routed.watchResponse) {
-      const wanted = routed.responseHeaders(status, headerMap(status, headers), this.#endpoint)
-      for (const [name, value] of wanted ?? []) headers[name] = value
-    }
-    headers['x-request-id'] = routed.requestId
-    const response = this.#response
     try {
-      if (isHttp2(response)) response.writeHead(status, headers)
-      else {
-        if (this.#shared.draining) headers.connection = 'close'
-        response.writeHead(status, headers)
-      }
+      this.#answer = new ClientAnswer(this.#response, routed, this.#waitForReader)
+      this.#answer.begin(status, given, this.#endpoint, this.#shared.draining)
     } catch (error) {
-      // Headers that no HTTP client could read.
-      controller.abort(error as Error)
       routed.end('aborted')
-      const text = `the model server ${this.#endpoint} answered with headers that cannot be passed on: ${(error as Error).message}`
-      this.refuse(new SchedulerError('ENDPOINT_FAILED', text))
-      return
-    }
-    // What has come with the headers goes with them; the first token may be long in coming.
-    process.nextTick(this.#flushHead)
-  }
-
-  readonly #flushHead = (): void => {
-    const response = this.#response
-    // HTTP/2 has sent them already.
-    if (!this.#wroteBody && !isHttp2(response) && this.#phase === 'answering') {
-      response.flushHeaders()
+      this.refuse(unreadable(this.#endpoint, error as Error))
+      // Tells of its error at once, which would break the answer.
+      controller.abort(error as Error)
     }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(_controller: Dispatcher.DispatchController, piece: Buffer): void {
     if (this.#phase !== 'answering') return
-    const routed = this.#routed!
-    this.#wroteBody = true
-    if (routed.watchResponse) routed.responseBody(chunk)
-    if (this.#sink.write(chunk)) return
-    controller.pause()
+    this.#answer!.add(piece)
+  }
+
+  readonly #waitForReader = (): void => {
+    if (this.#waitsForClient) return
+    this.#controller?.pause()
     this.#waitsForClient = true
     this.#silentSinceMs = undefined
     this.#response.once('drain', this.#drained)
@@ -287,13 +233,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     if (this.#phase !== 'answering') return
-    this.#engineEnded = true
+    this.#controller = undefined
     this.#outcome = 'completed'
+    this.#answer!.end()
     this.#routed!.end('completed')
     // What is written may wait for the client still.
     this.#waitsForClient = true
     this.#silentSinceMs = undefined
-    this.#response.end()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
@@ -306,24 +252,19 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** The engine has not begun to answer. */
   #failed(fault: EngineFault, detail: string) {
     const { ejections, metrics, retries } = this.#shared
-    const endpoint = this.#endpoint
     this.#routed!.end('aborted')
     this.#routed = undefined
     this.#controller = undefined
-    if (fault === 'invalid') return this.refuse(new SchedulerError('BAD_REQUEST', detail))
-    if (fault === 'timeout') {
-      const text = `the model server ${endpoint} did not begin to answer in time`
-      return this.refuse(new SchedulerError('ENDPOINT_TIMEOUT', text))
+    if (fault !== 'invalid' && fault !== 'timeout') {
+      ejections.eject(this.#endpoint, fault, detail)
+      this.#tried ??= new Set()
+      this.#tried.add(this.#endpoint)
+      if (this.#tried.size <= retries) {
+        metrics.retries.inc()
+        return this.#route()
+      }
     }
-    ejections.eject(endpoint, fault, detail)
-    this.#tried ??= new Set()
-    this.#tried.add(endpoint)
-    if (this.#tried.size <= retries && this.#phase === 'asking') {
-      metrics.retries.inc()
-      return this.#route()
-    }
-    const text = `the model server ${endpoint} ${fault === 'refused' ? 'refused the connection' : 'broke the connection before it answered'}; try again`
-    this.refuse(new SchedulerError('ENDPOINT_FAILED', text))
+    this.refuse(unanswered(this.#endpoint, fault, detail))
   }
 
   /** The response has begun, and cannot be finished: the client must not take it for whole. */
@@ -338,25 +279,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #letGo(next: Phase): void {
     const sawResponse = this.#phase === 'answering'
     // Aborting costs as much as a pick, and there is nobody to tell where nothing is being picked.
-    const isRouting = this.#phase === 'routing'
+    if (this.#phase === 'routing') this.#cancellation.cancel()
     this.#phase = next
     this.#waitsForClient = false
-    if (isRouting) this.#cancellation.cancel()
-    if (!this.#engineEnded) this.#controller?.abort(new Error('the client went away'))
+    this.#answer?.drop()
+    this.#controller?.abort(new Error('the client went away'))
     this.#routed?.end(sawResponse ? 'aborted' : 'client-gone')
-  }
-
-  #linger(): void {
-    const end = () => {
-      clearTimeout(timer)
-      this.#response.end()
-      if (isHttp2(this.#response)) this.#response.stream.close(constants.NGHTTP2_NO_ERROR)
-    }
-    const timer = setTimeout(end, LINGER_MS)
-    this.#request.removeListener('data', this.#received)
-    this.#request.once('end', end)
-    this.#response.once('close', () => clearTimeout(timer))
-    this.#request.resume()
   }
 
   readonly #closed = (): void => {
@@ -366,35 +294,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#shared.metrics.ended(this.#outcome, this.#status)
     this.#shared.remove(this)
   }
-}
-
-/** @throws {SchedulerError} BODY_TOO_LARGE for a length that is told and too large */
-export function checkBodyLength(headers: ReadonlyMap<string, string>, maxBodyBytes: number): void {
-  if (Number(headers.get('content-length')) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes)
-}
-
-function hasBody(request: ClientRequest, headers: ReadonlyMap<string, string>): boolean {
-  if ('stream' in request) return !request.stream.endAfterHeaders
-  return headers.has('transfer-encoding') || Number(headers.get('content-length')) > 0
-}
-
-/** Undefined for no body; pieces where joining them would copy much. */
-function joinedBody(pieces: readonly Uint8Array[]): Uint8Array | readonly Uint8Array[] | undefined {
-  if (pieces.length <= 1) return pieces[0]
-  const bytes = pieces.reduce((sum, { length }) => sum + length, 0)
-  return bytes <= JOINED_BYTES ? Buffer.concat(pieces, bytes) : pieces
-}
-
-/** Clients of a proxy may send the whole URL (RFC 9112, 3.2.2). */
-function originForm(url: string): string {
-  return url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '') || '/'
-}
-
-function withId(
-  headers: Iterable<readonly [string, string]>,
-  id: string,
-): Iterable<readonly [string, string]> {
-  return [...headers, ['x-request-id', id]]
 }
 
 function ignore(): void {}

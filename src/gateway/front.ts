@@ -6,9 +6,9 @@ import { REQUEST_ID_HEADER, requestId } from '../framework/routing/headers.ts'
 import type { Endpoints } from '../framework/services.ts'
 import { type ClientRequest, type ClientResponse, endRawly } from './answer.ts'
 import type { ApiKeys } from './api-keys.ts'
-import { checkBodyLength, Exchange } from './exchange.ts'
+import { Exchange } from './exchange.ts'
 import type { Exchanges } from './exchanges.ts'
-import { type RequestHeaders, readRequestHeaders } from './headers.ts'
+import { checkBodyLength, type RequestHeaders, readRequestHeaders } from './headers.ts'
 import type { ModelList } from './model-list.ts'
 
 const NOTHING: ReadonlySet<string> = new Set()

@@ -1,3 +1,6 @@
+import { bodyTooLarge } from '../framework/routing/held-body.ts'
+import type { ClientRequest } from './answer.ts'
+
 /** What belongs to one hop and is not passed on (RFC 9110, 7.6.1). */
 const HOP_BY_HOP = new Set([
   'connection',
@@ -63,6 +66,17 @@ export function readRequestHeaders(
   }
 }
 
+/** True where a body follows. */
+export function hasBody(request: ClientRequest, headers: ReadonlyMap<string, string>): boolean {
+  if ('stream' in request) return !request.stream.endAfterHeaders
+  return headers.has('transfer-encoding') || Number(headers.get('content-length')) > 0
+}
+
+/** @throws {SchedulerError} BODY_TOO_LARGE for a length that is told and too large */
+export function checkBodyLength(headers: ReadonlyMap<string, string>, maxBodyBytes: number): void {
+  if (Number(headers.get('content-length')) > maxBodyBytes) throw bodyTooLarge(maxBodyBytes)
+}
+
 /** The list without the headers of these names, which are in lower case. */
 export function without(headers: readonly string[], names: ReadonlySet<string>): string[] {
   const left: string[] = []
@@ -72,30 +86,53 @@ export function without(headers: readonly string[], names: ReadonlySet<string>):
   return left
 }
 
-type ResponseHeaders = Record<string, string | string[]>
+/** Headers as undici gives them: names in lower case, a list where a name has several values. */
+export type GivenHeaders = Readonly<Record<string, string | string[] | undefined>>
 
-/** The headers of an engine's response that the client is sent; names in lower case. */
-export function responseHeaders(
-  given: Readonly<Record<string, string | string[] | undefined>>,
-): ResponseHeaders {
-  const kept: ResponseHeaders = {}
-  const named = namedByConnection(joined(given.connection))
+/** The headers of an engine's response that the client is sent: names in lower case and values in turn. */
+export function responseHeaders(given: GivenHeaders): string[] {
+  const { connection } = given
+  const named = namedByConnection(Array.isArray(connection) ? connection.join(', ') : connection)
+  const kept: string[] = []
   for (const name in given) {
     if (HOP_BY_HOP.has(name) || named?.has(name)) continue
-    kept[name] = given[name]!
+    const value = given[name]!
+    if (typeof value === 'string') kept.push(name, value)
+    else for (const one of value) kept.push(name, one)
   }
   return kept
 }
 
 /** The same for plugins to read: one value for each name. */
-export function headerMap(status: number, headers: ResponseHeaders): Map<string, string> {
+export function headerMap(status: number, headers: readonly string[]): Map<string, string> {
   const map = new Map([[':status', String(status)]])
-  for (const name in headers) map.set(name, joined(headers[name])!)
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    const before = map.get(name)
+    map.set(name, before === undefined ? headers[i + 1]! : `${before}, ${headers[i + 1]!}`)
+  }
   return map
 }
 
-function joined(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(', ') : value
+/** The same by name, a list where a name has several values. */
+export function headerRecord(headers: readonly string[]): Record<string, string | string[]> {
+  const record: Record<string, string | string[]> = Object.create(null)
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    const value = headers[i + 1]!
+    const before = record[name]
+    record[name] =
+      before === undefined ? value : Array.isArray(before) ? [...before, value] : [before, value]
+  }
+  return record
+}
+
+/** Sets a header, whatever values it has. */
+export function setHeader(headers: string[], name: string, value: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (headers[i] === name) headers.splice(i, 2)
+  }
+  headers.push(name, value)
 }
 
 /** The headers that `connection` says are for this hop; undefined for none. */
