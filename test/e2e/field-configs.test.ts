@@ -202,7 +202,7 @@ const CASES: Readonly<Record<string, Case>> = {
 }
 
 describe("the field's configurations, each through four simulated engines", function () {
-  this.timeout(20_000)
+  this.timeout(120_000)
 
   it('are all in the table', () => {
     const files = readdirSync(FOLDER).filter((file) => file.endsWith('.yaml'))

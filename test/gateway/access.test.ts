@@ -16,7 +16,7 @@ import { ask, COMPLETION, errorOf, isCode, RawClient, TestProxy } from './setup.
 const FILE_BYTES = 1024 * 1024
 
 describe('access to the proxy', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
   let proxy: TestProxy | undefined
   let folder: string
   beforeEach(() => {

@@ -17,7 +17,7 @@ const post = (body: string, version = '1.1') =>
   `POST /v1/completions HTTP/${version}\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n${body}`
 
 describe("an engine's answer through the proxy", function () {
-  this.timeout(10_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   afterEach(async () => {
     await until('no request is left', () => proxy.gateway.active === 0)

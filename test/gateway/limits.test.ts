@@ -11,7 +11,7 @@ const ok = text('{"ok":true}')
 const big = (bytes: number) => `{"model":"m","prompt":"${'x'.repeat(bytes - 24)}"}`
 
 describe('limits of the proxy', function () {
-  this.timeout(10_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   afterEach(async () => {
     await until('no request is left', () => proxy.gateway.active === 0)

@@ -18,7 +18,7 @@ const models =
     )
 
 describe('a message through the proxy', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   const seen: IncomingMessage[] = []
   const note: RequestListener = (request, response) => {

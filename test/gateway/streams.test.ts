@@ -26,7 +26,7 @@ class Streams {
 }
 
 describe('a stream through the proxy', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   let streams: Streams
   const start = async (engines = 1) => {

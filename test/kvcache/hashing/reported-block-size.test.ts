@@ -11,7 +11,7 @@ const reporting = (blockTokens: number) => ({
 
 describe('a configured block size', () => {
   it('is compared with what metrics pages say where no events do', async function () {
-    this.timeout(20_000)
+    this.timeout(60_000)
     const { cache, endpoints, notices, logger, metrics } = createKvCache()
     try {
       const mismatches = () =>
