@@ -17,7 +17,7 @@ const SERVICES = [
 const UNAVAILABLE = 14
 
 describe('TLS on the ext_proc port', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let epp: Epp
   const gateways: Gateway[] = []
   const gatewayTo = (address: string, channel?: ChannelCredentials) => {

@@ -28,7 +28,7 @@ function bodyOf(bytes: number): Buffer {
 const SIZES = [500, 24_000, 400_000, 3_000_000, 20 * 1024 * 1024]
 
 describe('a body through the proxy', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   before(async () => {
     proxy = await TestProxy.start([echo, echo])

@@ -9,7 +9,7 @@ const ok = text('{"ok":true}')
 const reset: RequestListener = (request) => request.socket.resetAndDestroy()
 
 describe('a request whose endpoint is broken', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let proxy: TestProxy
   afterEach(async () => {
     await until('no request is left', () => proxy.gateway.active === 0)

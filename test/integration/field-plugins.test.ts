@@ -32,7 +32,7 @@ function setOn(answer: ProcessingResponse | undefined): Record<string, string> {
 }
 
 describe("plugins of the field, through a gateway's stream", function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let app: App
   let gateway: Gateway
 
