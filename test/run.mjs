@@ -12,24 +12,36 @@ const PROCESSES = ['e2e', 'deploy', 'discovery', 'gateway', 'app', 'replay'].map
   (folder) => `test/${folder}/**/*.test.ts`,
 )
 const ALL = 'test/**/*.test.ts'
+/** Without the launcher, which starts a process of its own for the options of Node that .mocharc.json names. */
+const MOCHA = ['--import', 'tsx', 'node_modules/mocha/lib/cli/cli.js']
+const SUMMARY = /^(\d+) passed, (\d+) failed/m
+/** Within which a process ends after its last test; a test that failed may have left a server open. */
+const END_MS = 60_000
 
 /** Runs mocha to its end; what it says is written by `write`. */
 function run(args, write) {
-  const child = spawn(process.execPath, ['node_modules/mocha/bin/mocha.js', ...args], {
+  const child = spawn(process.execPath, [...MOCHA, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { FORCE_COLOR: process.stdout.isTTY ? '1' : '0', ...process.env },
   })
   let tail = ''
+  let last
   const hear = (chunk) => {
     write(chunk)
     tail = (tail + chunk).slice(-10_000)
+    if (last === undefined && SUMMARY.test(tail)) last = setTimeout(cut, END_MS)
+  }
+  const cut = () => {
+    write(`\nended ${END_MS / 1000} s after its last test by force: something was left open\n`)
+    child.kill('SIGKILL')
   }
   child.stdout.on('data', hear)
   child.stderr.on('data', write)
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   const ended = new Promise((resolve) => {
     child.once('close', (code) => {
-      const [, passed = 0, failed = 0] = /^(\d+) passed, (\d+) failed/m.exec(tail) ?? []
+      clearTimeout(last)
+      const [, passed = 0, failed = 0] = SUMMARY.exec(tail) ?? []
       const again = Array.from(tail.matchAll(/^again (.+)$/gm), ([, file]) => file)
       resolve({ passed: +passed, failed: +failed, again, ok: code === 0 })
     })
