@@ -207,11 +207,11 @@ export class SwitchedHealth implements Health {
   }
 }
 
-/** Waits for a condition that other turns of the event loop bring about; rejects after five seconds. */
+/** Waits for a condition that other turns of the event loop bring about; rejects after thirty seconds. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 5000
+  const deadline = performance.now() + 30_000
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`this did not happen within 5 s: ${what}`)
+    if (performance.now() > deadline) throw new Error(`this did not happen within 30 s: ${what}`)
     await new Promise((resolve) => setImmediate(resolve))
   }
 }

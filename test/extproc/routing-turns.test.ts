@@ -5,7 +5,7 @@ import type { IncomingRequest, Routed } from '../../src/framework/services.ts'
 import { answersIn, processMethod, requestBody, requestHeaders } from './client.ts'
 import { CountingMetrics, keepingLogger, QueueRouter, until } from './fakes.ts'
 
-const REQUESTS = 100
+const REQUESTS = 60
 /** Of CPU, for each request. */
 const ROUTING_MS = 2
 /** As long as a slice is, and the last request of it. */
