@@ -2,25 +2,10 @@
 // Usage: node exchange.mjs PORT HOST:PORT
 
 import { startExtProcServer } from '../../dist/extproc/server.js'
+import { logger, metrics } from '../counts-nothing.mjs'
 
 const [port, destination] = process.argv.slice(2)
 
-const say = (message, fields) => console.error(message, fields ?? '')
-const logger = {
-  debug: () => {},
-  info: say,
-  warn: say,
-  error: say,
-  warnOnce: (_key, message, fields) => say(message, fields),
-  named: () => logger,
-}
-const sink = { inc: () => {}, set: () => {}, observe: () => {} }
-const metrics = {
-  counter: () => sink,
-  gauge: () => sink,
-  histogram: () => sink,
-  observed: () => {},
-}
 const none = new Map()
 
 const server = await startExtProcServer(

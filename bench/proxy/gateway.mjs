@@ -3,25 +3,10 @@
 //   node gateway.mjs PORT FIRST_ENGINE_PORT ENGINES
 
 import { startGateway } from '../../dist/gateway/gateway.js'
+import { logger, metrics } from '../counts-nothing.mjs'
 
 const [port, first, engines] = process.argv.slice(2).map(Number)
 
-const say = (message, fields) => console.error(message, fields ?? '')
-const logger = {
-  debug: () => {},
-  info: say,
-  warn: say,
-  error: say,
-  warnOnce: (_key, message, fields) => say(message, fields),
-  named: () => logger,
-}
-const sink = { inc: () => {}, set: () => {}, observe: () => {} }
-const metrics = {
-  counter: () => sink,
-  gauge: () => sink,
-  histogram: () => sink,
-  observed: () => {},
-}
 const destinations = Array.from({ length: engines }, (_, i) => `127.0.0.1:${first + i}`)
 const none = new Map()
 let turn = 0
