@@ -59,26 +59,30 @@ export class EventSockets {
    * @throws {SchedulerError} PORT_IN_USE or START_FAILED when the address cannot be bound; all stays as it is
    */
   configure(pool: EventConsumer, config: CheckedConfig): Promise<void> {
-    const done = this.#last.then(() =>
+    return this.#afterOthers(() =>
       this.#change(pool, eventPorts(this.#flags, config), ranksPerPort(config)),
     )
-    this.#last = done.catch(() => {})
-    return done
   }
 
-  /** Closes the sockets that only this pool needs. */
-  remove(pool: EventConsumer): void {
+  /** Closes the sockets that only this pool needs. From now on the pool gets nothing. */
+  remove(pool: EventConsumer): Promise<void> {
     this.#gone.add(pool)
     const open = this.#open.get(pool)
-    if (open === undefined) return
+    if (open === undefined) return this.#last
     this.#open.delete(pool)
     open.bind?.leave()
     open.dial?.hangUp()
-    this.#unbind(open.bind?.addresses)
+    return this.#afterOthers(() => this.#unbind(open.bind?.addresses))
   }
 
   close(): Promise<void> {
     return this.#zmq.close()
+  }
+
+  #afterOthers(change: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(change)
+    this.#last = done.catch(() => {})
+    return done
   }
 
   async #change(pool: EventConsumer, ports: EventPorts, ranks: number): Promise<void> {
@@ -86,14 +90,16 @@ export class EventSockets {
     if (this.#gone.has(pool) || (bind === undefined && dialPort === undefined)) return
     const addresses = bind === undefined ? [] : await this.#bindAll(bind, ranks)
     if (this.#gone.has(pool)) {
-      this.#unbind(addresses)
+      await this.#unbind(addresses)
       return
     }
     const open = this.#open.get(pool) ?? {}
     this.#open.set(pool, open)
+    const before = open.bind?.addresses
     this.#setBind(pool, open, bind, addresses)
     this.#setDial(pool, open, dialPort)
     this.#setReplay(pool, open, ports.replayPort)
+    await this.#unbind(before)
   }
 
   /**
@@ -110,7 +116,7 @@ export class EventSockets {
         if (!this.#zmq.isBound(each)) await this.#zmq.bind(each, this.#shared)
       }
     } catch (error) {
-      this.#unbind(addresses)
+      await this.#unbind(addresses)
       throw error
     }
     return addresses
@@ -125,14 +131,12 @@ export class EventSockets {
     const old = open.bind
     if (old !== undefined && old.address === address) {
       open.bind = { ...old, addresses }
-      this.#unbind(old.addresses)
       return
     }
     if (address === undefined) delete open.bind
     else open.bind = { address, addresses, leave: this.#shared.add(pool.intake) }
     if (old === undefined) return
     if (address === undefined) old.leave()
-    this.#unbind(old.addresses)
     pool.intake.forgetSource('bound')
     this.#logger.info('The address for KV events has changed', { before: old.address, address })
   }
@@ -162,8 +166,9 @@ export class EventSockets {
   }
 
   /** Closes those of the bound sockets that no pool wants any more. */
-  #unbind(addresses: readonly string[] = []): void {
+  async #unbind(addresses: readonly string[] = []): Promise<void> {
     const wanted = new Set([...this.#open.values()].flatMap(({ bind }) => bind?.addresses ?? []))
-    for (const address of addresses) if (!wanted.has(address)) this.#zmq.unbind(address)
+    const unwanted = addresses.filter((address) => !wanted.has(address))
+    await Promise.all(unwanted.map((address) => this.#zmq.unbind(address)))
   }
 }

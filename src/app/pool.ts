@@ -400,7 +400,7 @@ export class Pool {
     const { generation } = this.director
     this.director[Symbol.dispose]()
     await this.#dispose(generation)
-    this.#services.sockets.remove(this)
+    await this.#services.sockets.remove(this)
     await this.#stopServices()
   }
 

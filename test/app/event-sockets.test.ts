@@ -59,9 +59,9 @@ describe('EventSockets of several pools', () => {
     assert.deepEqual([one.blocks(), two.blocks()], [1, 0], 'the one that moved begins anew')
     const second = sockets.boundAddress!
     await publish(second, '10.0.0.2', () => two.blocks() === 1)
-    sockets.remove(two)
+    await sockets.remove(two)
     assert.equal(sockets.boundAddress, first)
-    sockets.remove(one)
+    await sockets.remove(one)
     assert.equal(sockets.boundAddress, undefined)
   })
 
@@ -69,7 +69,7 @@ describe('EventSockets of several pools', () => {
     const { sockets, pool } = setUp()
     const one = pool('10.0.0.1')
     const opening = sockets.configure(one, config(FIRST))
-    sockets.remove(one)
+    await sockets.remove(one)
     await opening
     assert.equal(sockets.boundAddress, undefined)
   })
@@ -108,9 +108,23 @@ describe('EventSockets of several pools', () => {
     assert.equal(await taken(), 'true,true,false', 'the other pool still has two')
     await sockets.configure(two, ranks(1))
     assert.equal(await taken(), 'true,false,false')
-    sockets.remove(one)
-    sockets.remove(two)
+    await sockets.remove(one)
+    await sockets.remove(two)
     assert.equal(await taken(), 'false,false,false')
+  })
+
+  it('bind again at once what they have left', async () => {
+    const { sockets, pool } = setUp()
+    const port = await freePorts(['127.0.0.9'], 2)
+    const one = pool('10.0.0.1')
+    for (let times = 0; times < 100; times++) {
+      await sockets.configure(one, config(`tcp://127.0.0.9:${port + (times % 2)}`))
+    }
+    await sockets.remove(one)
+    assert.deepEqual(
+      [await isFree('127.0.0.9', port), await isFree('127.0.0.9', port + 1)],
+      [true, true],
+    )
   })
 
   it('bind none where one of the ranks’ ports is in use', async () => {

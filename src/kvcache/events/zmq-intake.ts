@@ -94,10 +94,23 @@ export class ZmqIntake {
     this.#start(socket, { kind: 'bound' }, sink)
   }
 
-  /** Closes a bound socket. */
-  unbind(address: string): void {
-    this.#close(this.#bound.get(address))
+  /** Closes a bound socket; then the address can be bound again. */
+  async unbind(address: string): Promise<void> {
+    const socket = this.#bound.get(address)
+    if (socket === undefined) return
     this.#bound.delete(address)
+    this.#open.delete(socket)
+    // Both a socket that has been closed and one that has been unbound still have their port for a moment.
+    const portClosed = new Promise((resolve) => {
+      socket.events.on('close', resolve)
+      socket.events.on('close:error', resolve)
+    })
+    try {
+      await socket.unbind(socket.lastEndpoint!)
+      await portClosed
+    } finally {
+      socket.close()
+    }
   }
 
   /**
@@ -207,12 +220,12 @@ export class ZmqIntake {
   }
 
   async #receive(socket: Subscriber, source: EventSource, sink: MessageSink): Promise<void> {
-    while (!socket.closed) {
+    while (this.#open.has(socket)) {
       let frames: Buffer[]
       try {
         frames = await socket.receive()
       } catch (error) {
-        if (socket.closed) return
+        if (!this.#open.has(socket)) return
         this.#logger.error('KV event socket failed; it is read again', {
           message: (error as Error).message,
         })
@@ -220,7 +233,7 @@ export class ZmqIntake {
         continue
       }
       await this.#slice.time()
-      if (socket.closed) return
+      if (!this.#open.has(socket)) return
       sink.receive(source, frames)
     }
   }
