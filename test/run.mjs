@@ -15,6 +15,9 @@ const ALL = 'test/**/*.test.ts'
 /** Without the launcher, which starts a process of its own for the options of Node that .mocharc.json names. */
 const MOCHA = ['--import', 'tsx', 'node_modules/mocha/lib/cli/cli.js']
 const SUMMARY = /^(\d+) passed, (\d+) failed/m
+/** What mocha says of failures after its last test, up to the table of the files that took longest. */
+const FAILURES = /^ {2}\d+ failing\n[^]*?(?=^slowest files:)/m
+const TAIL_CHARS = 30_000
 /** Within which a process ends after its last test; a test that failed may have left a server open. */
 const END_MS = 60_000
 
@@ -28,7 +31,7 @@ function run(args, write) {
   let last
   const hear = (chunk) => {
     write(chunk)
-    tail = (tail + chunk).slice(-10_000)
+    tail = (tail + chunk).slice(-TAIL_CHARS)
     if (last === undefined && SUMMARY.test(tail)) last = setTimeout(cut, END_MS)
   }
   const cut = () => {
@@ -43,7 +46,8 @@ function run(args, write) {
       clearTimeout(last)
       const [, passed = 0, failed = 0] = SUMMARY.exec(tail) ?? []
       const again = Array.from(tail.matchAll(/^again (.+)$/gm), ([, file]) => file)
-      resolve({ passed: +passed, failed: +failed, again, ok: code === 0 })
+      const failures = FAILURES.exec(tail)?.[0] ?? ''
+      resolve({ passed: +passed, failed: +failed, again, failures, ok: code === 0 })
     })
   })
   return { child, ended }
@@ -56,6 +60,8 @@ async function settle(results) {
   const files = results.flatMap(({ again }) => again)
   // A process that failed without naming a file is no matter of time.
   if (results.some(({ ok, again }) => !ok && again.length === 0) || files.length === 0) return said
+  // Once more where all that follows is short: the reports are thousands of lines.
+  for (const { failures } of results) console.log(failures)
   console.log(`\nonce more, alone: ${files.join(' ')}\n`)
   const alone = await run(files, show).ended
   const mended = said.failed - alone.failed
