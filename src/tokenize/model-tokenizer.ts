@@ -94,7 +94,7 @@ export class ModelTokenizer {
     this.#maxChars = maxChars
     this.#maxWaitMs = maxWaitMs
     this.folder = tokenizerFolder(path)
-    this.#file = new TokenizerFile(path)
+    this.#file = TokenizerFile.of(this.folder)
     const template = readTemplate(path)
     this.template = template instanceof ChatTemplate ? template : undefined
     this.templateFault = template instanceof ChatTemplate ? undefined : template

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { TokenizerFile } from '../../src/tokenize/tokenizer-file.ts'
+import { TokenizerFile, tokenizerFolder } from '../../src/tokenize/tokenizer-file.ts'
 import { byteTokenizersDir } from './fixtures.ts'
 
 describe('TokenizerFile', () => {
@@ -15,6 +15,16 @@ describe('TokenizerFile', () => {
     writeFileSync(path, JSON.stringify({ ...JSON.parse(original), ...changes }))
     return new TokenizerFile(folder)
   }
+
+  it('is one for all who use a folder, until its files change', () => {
+    withChanges({})
+    const file = TokenizerFile.of(tokenizerFolder(folder))
+    assert.equal(TokenizerFile.of(tokenizerFolder(folder)), file)
+    withChanges({ normalizer: { type: 'Lowercase' } })
+    const changed = TokenizerFile.of(tokenizerFolder(folder))
+    assert.notEqual(changed, file)
+    assert.deepEqual([...changed.encode('AB', true)], [97, 98])
+  })
 
   it('adds nothing around a text where the tokenizer adds nothing', () => {
     const file = withChanges({})
