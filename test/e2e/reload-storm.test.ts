@@ -224,7 +224,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
 }
 
 describe(`${WRITES} changed configurations under ${REQUESTS_PER_SECOND} requests a second, real Envoy`, function () {
-  this.timeout(120_000)
+  this.timeout(300_000)
   const folder = mkdtempSync(join(tmpdir(), 'epp-storm-'))
   const file = join(folder, 'profile.yaml')
   const engines: Process[] = []

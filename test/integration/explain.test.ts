@@ -31,7 +31,7 @@ ${filter}      - { type: precise-prefix-cache-scorer, weight: 3 }
 `
 
 describe('why a request goes where it goes', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let app: App
   let url: string
   const stack: (() => unknown)[] = []

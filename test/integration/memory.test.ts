@@ -26,7 +26,7 @@ const ENDPOINTS = 4
 const EVENT_GROWTH_BYTES = 32 * MEBIBYTE
 
 describe('the memory of a picker', function () {
-  this.timeout(240_000)
+  this.timeout(480_000)
 
   it(`does not grow with ${REQUESTS} short requests`, async () => {
     const engine = await RogueEngine.start()

@@ -38,6 +38,8 @@ export interface GrpcServerOptions {
 const RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 const KEEPALIVE_MS = 10_000
+/** In times of its interval: a timer that is called so late was held up with all else in this process. */
+const LATE = 1.5
 
 const SERVER_OPTIONS = {
   ...RESET_LIMIT,
@@ -58,6 +60,7 @@ export class GrpcServer {
   /** Each connection, and whether it has been asked for a sign of life and gave none. */
   readonly #sessions = new Map<ServerHttp2Session, { isAsked: boolean }>()
   #keepalive: NodeJS.Timeout | undefined
+  #askedMs = 0
   #stopCertificate: (() => void) | undefined
 
   constructor(options: GrpcServerOptions) {
@@ -91,7 +94,8 @@ export class GrpcServer {
         server.off('error', reject).on('error', this.#options.failed)
         this.#watchCertificate()
         const { keepaliveMs = KEEPALIVE_MS } = this.#options
-        this.#keepalive = setInterval(() => this.#askForLife(), keepaliveMs).unref()
+        this.#askedMs = performance.now()
+        this.#keepalive = setInterval(() => this.#askForLife(keepaliveMs), keepaliveMs).unref()
         resolve((server.address() as AddressInfo).port)
       })
     })
@@ -168,7 +172,12 @@ export class GrpcServer {
   }
 
   /** The only end that a connection sees whose gateway died while it was written to: Node's TLS then reads no more. */
-  #askForLife(): void {
+  #askForLife(everyMs: number): void {
+    const nowMs = performance.now()
+    const isLate = nowMs - this.#askedMs > LATE * everyMs
+    this.#askedMs = nowMs
+    // Answers that came while this process stood still have not been read.
+    if (isLate) return
     for (const [session, life] of this.#sessions) {
       if (session.destroyed) continue
       if (life.isAsked) {

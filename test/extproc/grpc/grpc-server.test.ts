@@ -136,6 +136,18 @@ describe('GrpcServer', () => {
     assert.equal(session!.closed, false)
   })
 
+  it('cuts off none whose answer it could not read, having stood still itself', async () => {
+    const keepaliveMs = 50
+    const port = await start({}, { keepaliveMs })
+    await open(port)
+    for (let times = 0; times < 10; times++) {
+      const untilMs = performance.now() + 3 * keepaliveMs
+      while (performance.now() < untilMs);
+      await new Promise(setImmediate)
+    }
+    assert.equal(session!.closed, false)
+  })
+
   it('close: open calls may end, then the connection goes; what does not end is cut off', async () => {
     const one = await open(await start())
     const other = await begun()
