@@ -9,7 +9,7 @@ import { spawn } from 'node:child_process'
 import { realpathSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 
-const PROCESSES = ['e2e', 'deploy', 'discovery', 'gateway', 'app', 'replay'].map(
+const PROCESSES = ['e2e', 'deploy', 'discovery', 'gateway', 'app', 'replay', 'cli'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 )
 const ALL = 'test/**/*.test.ts'
