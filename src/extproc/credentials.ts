@@ -2,9 +2,13 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { generate } from 'selfsigned'
+import {
+  CertificateFiles,
+  type CertificateSource,
+  type KeyPair,
+} from '../framework/certificate-files.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { Logger, Metrics } from '../framework/services.ts'
-import { CertificateFiles, type CertificateSource, type KeyPair } from './certificate-files.ts'
 
 /** How the ext_proc port is secured. */
 export interface TlsOptions {

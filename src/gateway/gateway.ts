@@ -1,7 +1,8 @@
+import { CertificateFiles } from '../framework/certificate-files.ts'
 import { DEFAULT_LIMITS } from '../framework/limits.ts'
 import type { Clock, Endpoints, Logger, Metrics, Notices, Router } from '../framework/services.ts'
 import { ApiKeys, type WatchFile } from './api-keys.ts'
-import { followKeyPair, type KeyPair, readKeyPair } from './certificate.ts'
+import { readKeyPair } from './certificate.ts'
 import { type EjectedEndpoint, Ejections } from './ejections.ts'
 import { EnginePools, getSmall } from './engine-pools.ts'
 import { Exchanges } from './exchanges.ts'
@@ -160,9 +161,13 @@ export async function startGateway(
       { labels: {}, value: listener.connections },
     ])
     if (tls?.reload && keyPair !== undefined) {
-      const everyMs = tls.reloadMs ?? 5 * SECOND_MS
-      const take = (pair: KeyPair) => listener.setKeyPair(pair)
-      closing.push(followKeyPair(tls.certPath, keyPair, everyMs, { logger, metrics }, take))
+      const files = new CertificateFiles(keyPair, {
+        read: () => readKeyPair(tls.certPath),
+        // What was read has been looked at.
+        check: () => {},
+        ...{ logger, metrics, readMs: tls.reloadMs },
+      })
+      closing.push(files.listen((pair) => listener.setKeyPair(pair)))
     }
     const lookMs = Math.min(limits.bodyTimeoutMs, limits.readerTimeoutMs, 4 * SECOND_MS) / 4
     const looks = setInterval(() => exchanges.checkTimes(clock.nowMs()), lookMs)

@@ -5,13 +5,13 @@ import {
   type Http2Server,
   type ServerHttp2Session,
 } from 'node:http2'
-import { createServer as createHttpsServer } from 'node:https'
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { KeyPair } from '../framework/certificate-files.ts'
 import { SchedulerError } from '../framework/errors.ts'
 import type { ClientRequest, ClientResponse } from './answer.ts'
-import type { KeyPair } from './certificate.ts'
 
 export interface ListenerOptions {
   readonly host: string
@@ -103,7 +103,8 @@ export class Listener {
 
   setKeyPair(pair: KeyPair): void {
     if ('setSecureContext' in this.#server) {
-      ;(this.#server as unknown as { setSecureContext(pair: KeyPair): void }).setSecureContext(pair)
+      const server = this.#server as unknown as Pick<HttpsServer, 'setSecureContext'>
+      server.setSecureContext(secureContextOf(pair))
     }
   }
 
@@ -122,6 +123,11 @@ export class Listener {
   }
 }
 
+const secureContextOf = ({ certificate, privateKey }: KeyPair) => ({
+  cert: certificate,
+  key: privateKey,
+})
+
 /** The server that listens: HTTP/1.1, but for connections that turn out to be HTTP/2. */
 function frontServer(options: ListenerOptions, http2: Http2Server): Server {
   const { keyPair, maxHeaderBytes, headersTimeoutMs, idleTimeoutMs } = options
@@ -139,7 +145,7 @@ function frontServer(options: ListenerOptions, http2: Http2Server): Server {
       ? createHttpServer(http)
       : (createHttpsServer({
           ...http,
-          ...keyPair,
+          ...secureContextOf(keyPair),
           ALPNProtocols: ['h2', 'http/1.1'],
           handshakeTimeout: headersTimeoutMs,
         }) as unknown as Server)

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { generate } from 'selfsigned'
+import { serverCertificate } from '../../src/extproc/credentials.ts'
+import { GrpcServer } from '../../src/extproc/grpc/grpc-server.ts'
 import {
   CertificateFiles,
   type CertificateSource,
   type KeyPair,
-} from '../../src/extproc/certificate-files.ts'
-import { serverCertificate } from '../../src/extproc/credentials.ts'
-import { GrpcServer } from '../../src/extproc/grpc/grpc-server.ts'
+} from '../../src/framework/certificate-files.ts'
 import { telemetry, until } from '../datalayer/telemetry.ts'
 
 /** A pair for that name. */

@@ -9,7 +9,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
-import type { CertificateSource } from '../certificate-files.ts'
+import type { CertificateSource } from '../../framework/certificate-files.ts'
 import { type CallHandler, GrpcCall } from './call.ts'
 import { countReset, RESET_LIMIT } from './connections.ts'
 import { STATUS, statusTrailers } from './status.ts'

@@ -1,4 +1,4 @@
-import type { Counter, Logger, Metrics } from '../framework/services.ts'
+import type { Counter, Logger, Metrics } from './services.ts'
 
 /** A certificate chain and its key, in PEM. */
 export interface KeyPair {
@@ -25,7 +25,7 @@ export interface CertificateFilesParts {
   readonly logger: Logger
   readonly metrics: Metrics
   /** Time between two looks at the files; 5 s when absent. */
-  readonly readMs?: number
+  readonly readMs?: number | undefined
 }
 
 /**
