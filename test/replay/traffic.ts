@@ -61,7 +61,7 @@ export class RecordedTraffic {
     const recorder = telemetry()
     const options = { file, maxBytes, version: '1.2.3' }
     const recording = new Recording(await RecordFile.open(options, { ...recorder, clock }))
-    const setup = await PoolSetup.start(text, { recording })
+    const setup = await PoolSetup.start(text, { recording, flags: { bind: 'tcp://127.0.0.1:*' } })
     return new RecordedTraffic({ setup, recording, recorder, file, folder }, seed)
   }
 
