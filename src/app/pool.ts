@@ -5,45 +5,15 @@ import type { EngineConnection } from '../datalayer/http-get.ts'
 import { ModelDirectory } from '../datalayer/models.ts'
 import { Scraper, type ScraperOptions } from '../datalayer/scraper.ts'
 import type { Generation } from '../framework/build.ts'
-import { Container } from '../framework/container.ts'
-import { PluginProbe } from '../framework/instrument.ts'
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
-import { METRICS_SCRAPING } from '../framework/metrics-scraping.ts'
 import type { Observer } from '../framework/plugin.ts'
 import { PickRandom } from '../framework/random.ts'
 import type { DecisionLog } from '../framework/routing/decision.ts'
 import { Director, type DirectorOptions } from '../framework/routing/director.ts'
-import { InFlightLedger } from '../framework/routing/in-flight.ts'
 import type { RequestLog } from '../framework/routing/request-log.ts'
-import {
-  CLOCK,
-  type Clock,
-  type Counter,
-  ENDPOINTS,
-  GHOST_INDEX,
-  IN_FLIGHT,
-  LOGGER,
-  type Logger,
-  METRICS,
-  type Metrics,
-  MODELS,
-  NOTICES,
-  type Notices,
-  PREFIX_INDEX,
-  PREFIX_MATCHER,
-  RANDOM,
-  type Random,
-  ROUTED_PREFIX_INDEX,
-  TOKENIZER,
-} from '../framework/services.ts'
+import type { Clock, Counter, Logger, Metrics, Notices, Random } from '../framework/services.ts'
 import type { EventIntake, PublisherStatus } from '../kvcache/events/event-intake.ts'
 import type { Coverage } from '../kvcache/events/publisher-state.ts'
-import { ChainHasher } from '../kvcache/hashing/chain-hash.ts'
-import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
-import { KvCache } from '../kvcache/kv-cache.ts'
-import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
-import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
-import { TruthLoop } from '../kvcache/truth/truth-loop.ts'
 import { createOpenAiApi } from '../openai/openai-api.ts'
 import type { Recorder, Recording } from '../replay/recorder.ts'
 import { CostMetrics } from '../telemetry/cost-metrics.ts'
@@ -53,18 +23,9 @@ import { FirstTokenPrediction } from '../telemetry/first-token-prediction.ts'
 import { PredictionMetrics } from '../telemetry/prediction-metrics.ts'
 import { PromptTokenizer } from '../tokenize/prompt-tokenizer.ts'
 import type { EventSockets } from './event-sockets.ts'
-import {
-  asksForEvents,
-  beatMs,
-  configureTokenizer,
-  endpointsFile,
-  generationOf,
-  indexBytes,
-  ranksPerPort,
-} from './settings.ts'
+import { PoolState } from './pool-state.ts'
+import { beatMs, configureTokenizer, endpointsFile, ranksPerPort } from './settings.ts'
 
-/** Bytes of the index that learns from picks. */
-export const ROUTED_INDEX_BYTES = 512 * 1024 * 1024
 /** Value of the label `name` where endpoints come from flags or a file. */
 const UNNAMED_POOL = 'default'
 
@@ -116,12 +77,7 @@ export class Pool {
   readonly #models: ModelDirectory
   readonly #scraper: Scraper
   readonly #tokenizer: PromptTokenizer
-  readonly #cache: KvCache
-  readonly #routed: KvRoutedPrefixIndex
-  readonly #truth: TruthLoop
-  readonly #matcher: KvPrefixMatcher
-  readonly #inFlight = new InFlightLedger()
-  readonly #container: Container
+  readonly #state: PoolState
   readonly #logger: Logger
   readonly #field: FieldMetrics
   readonly #usage: EndpointUsage
@@ -148,7 +104,6 @@ export class Pool {
     const limits = options.limits ?? DEFAULT_LIMITS
     const endpoints = new EndpointStore(services, limits.maxEndpoints)
     endpoints.setRanksPerPort(ranksPerPort(config))
-    const inFlight = this.#inFlight
     const random = new PickRandom(Math.floor(services.random.next() * 2 ** 32))
     this.endpoints = endpoints
     const { scheme, insecureSkipVerify } = options.scraper
@@ -160,57 +115,34 @@ export class Pool {
       tokenizersDir: options.tokenizersDir,
       engines: this.#models,
       endpoints,
-      hasEvents: () => this.#cache.hasEvents,
+      hasEvents: () => this.#state.cache.hasEvents,
       engineScheme: scheme,
       engineSkipVerify: insecureSkipVerify,
       limits,
     })
     configureTokenizer(this.#tokenizer, config)
-    this.#cache = new KvCache({
-      ...services,
-      models: this.#models,
-      endpoints,
-      maxMemoryBytes: indexBytes(config),
-      limits,
-    })
-    this.#cache.expectEvents(asksForEvents(config))
-    const keys = new RequestKeys(new ChainHasher())
-    this.#routed = new KvRoutedPrefixIndex({
-      endpoints,
-      keys,
-      maxMemoryBytes: ROUTED_INDEX_BYTES,
-    })
-    this.#truth = new TruthLoop({ ...services, endpoints, witness: this.#cache.witness })
-    this.#matcher = new KvPrefixMatcher(this.#cache.index, this.#routed, this.#truth)
-    this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
-    this.#container = new Container()
-      .provide(CLOCK, {}, () => clock)
-      .provide(RANDOM, {}, () => random)
-      .provide(LOGGER, {}, () => services.logger)
-      .provide(METRICS, {}, () => metrics)
-      .provide(NOTICES, {}, () => services.notices)
-      .provide(ENDPOINTS, {}, () => endpoints)
-      .provide(MODELS, {}, () => this.#models)
-      .provide(IN_FLIGHT, {}, () => inFlight)
-      .provide(TOKENIZER, {}, () => this.#tokenizer)
-      .provide(PREFIX_INDEX, {}, () => this.#cache.index)
-      .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
-      .provide(GHOST_INDEX, {}, () => this.#routed.ghost)
-      .provide(PREFIX_MATCHER, {}, () => this.#matcher)
-      .provide(METRICS_SCRAPING, {}, () => this.#scraper)
+    this.#state = new PoolState(
+      {
+        ...services,
+        ...{ random, endpoints, limits },
+        ...{ models: this.#models, tokenizer: this.#tokenizer, scraping: this.#scraper },
+      },
+      config,
+    )
     const reloads = (result: string) =>
       metrics.counter('epp_config_reloads_total', 'Changed configurations, by result.', { result })
     this.#reloads = { ok: reloads('ok'), failed: reloads('failed') }
 
     let generation: Generation
     try {
-      generation = generationOf(1, config, this.#container)
+      generation = this.#state.generation(1, config)
     } catch (error) {
       void this.#stopServices()
       throw error
     }
+    const { inFlight, matcher, routed, keys } = this.#state
     this.#recorder = services.recording?.recorderOf(options.name, {
-      ...{ inFlight, matcher: this.#matcher, routed: this.#routed, ghost: this.#routed.ghost },
+      ...{ inFlight, matcher, routed, ghost: routed.ghost },
       keysOf: ({ targetModel, cacheSalt }, tokens, blockTokens) =>
         keys.of(tokens, blockTokens, targetModel, cacheSalt),
     })
@@ -219,11 +151,7 @@ export class Pool {
     const field = new FieldMetrics(metrics, endpoints, poolName, config.metricsCompat)
     this.#field = field
     this.#usage = new EndpointUsage({ clock, endpoints })
-    const observe = (name: string, plugin: Observer) => ({
-      name,
-      plugin,
-      probe: new PluginProbe({ kind: 'observer', type: name, name }, services),
-    })
+    const observe = (name: string, plugin: Observer) => this.#state.observer(name, plugin)
     this.director = new Director(
       {
         ...services,
@@ -235,8 +163,8 @@ export class Pool {
         observers: [
           observe('field-metrics', field),
           observe('prediction-metrics', new PredictionMetrics(metrics)),
-          observe('prefix-matcher', this.#matcher),
-          observe('truth-loop', this.#truth),
+          observe('prefix-matcher', matcher),
+          observe('truth-loop', this.#state.truth),
           observe('cost-metrics', new CostMetrics({ ...services, endpoints })),
           observe('first-token-prediction', new FirstTokenPrediction({ ...services, endpoints })),
           observe('endpoint-usage', this.#usage),
@@ -257,22 +185,22 @@ export class Pool {
     this.#startBeat()
   }
 
-  get prefixIndex(): KvCache['index'] {
-    return this.#cache.index
+  get prefixIndex(): PoolState['cache']['index'] {
+    return this.#state.cache.index
   }
 
   get intake(): EventIntake {
-    return this.#cache.intake
+    return this.#state.cache.intake
   }
 
   /** How engines hash their blocks, as their events show: one line for those that do it alike. */
   hashing(): readonly string[] {
-    return this.#cache.hashing()
+    return this.#state.cache.hashing()
   }
 
   /** True while nothing is known of any endpoint's cache. */
   get isCold(): boolean {
-    return this.#cache.status().every(({ coverage }) => coverage === 'none')
+    return this.#state.cache.status().every(({ coverage }) => coverage === 'none')
   }
 
   /**
@@ -290,21 +218,20 @@ export class Pool {
     const old = this.director.generation.id
     let next: Generation
     try {
-      next = generationOf(old + 1, config, this.#container)
+      next = this.#state.generation(old + 1, config)
     } catch (error) {
       this.refuse(text.source, error)
       return
     }
     // What the new configuration's plugins do not ask for is as if the old one had never been.
-    this.#matcher.configure(DEFAULT_MATCHER_OPTIONS)
+    this.#state.forgetWishes()
     this.#scraper.reset()
     this.#recorder?.configured(next, text)
     const drained = this.director.swap(next)
     this.endpoints.setRanksPerPort(ranksPerPort(config))
     configureTokenizer(this.#tokenizer, config)
     void this.#tokenizer.prepare()
-    this.#cache.limitMemory(indexBytes(config))
-    this.#cache.expectEvents(asksForEvents(config))
+    this.#state.follow(config)
     this.#field.setCompat(config.metricsCompat)
     this.#config = config
     this.#text = text
@@ -364,7 +291,7 @@ export class Pool {
 
   /** What `/endpoints` shows. */
   endpointPage() {
-    const caches = new Map(this.#cache.status().map((status) => [status.id, status]))
+    const caches = new Map(this.#state.cache.status().map((status) => [status.id, status]))
     const nowMs = this.#services.clock.nowMs()
     return this.endpoints.list().map((endpoint) => {
       const status = caches.get(endpoint.id)
@@ -377,15 +304,15 @@ export class Pool {
         labels: Object.fromEntries(endpoint.labels),
         version: this.#models.versionOf(endpoint.id),
         state: endpoint.metrics ? 'scraped' : 'no fresh metrics',
-        inFlight: this.#inFlight.requests(endpoint),
-        inFlightTokens: this.#inFlight.tokens(endpoint),
+        inFlight: this.#state.inFlight.requests(endpoint),
+        inFlightTokens: this.#state.inFlight.tokens(endpoint),
         cache: this.#usage.of(endpoint),
         waiting: endpoint.metrics?.waiting,
         running: endpoint.metrics?.running,
         kvCacheUsage: endpoint.metrics?.kvCacheUsage,
         scrapeAgeMs: endpoint.metrics && Math.round(nowMs - endpoint.metrics.scrapedAtMs),
         coverage: status?.coverage,
-        trust: this.#truth.trustOf(endpoint),
+        trust: this.#state.truth.trustOf(endpoint),
         index: indexOf(status?.coverage, this.#usage.hasLearned(endpoint)),
         lastEventAgeMs: lastEventAgeMs(status?.publishers ?? []),
         blockTokens: status?.blockTokens,
@@ -405,9 +332,7 @@ export class Pool {
   }
 
   async #stopServices(): Promise<void> {
-    this.#truth.close()
-    this.#routed.close()
-    this.#cache.close()
+    this.#state.close()
     await this.#tokenizer.close()
     await this.#scraper.stop()
     await this.#models.stop()
@@ -430,7 +355,7 @@ export class Pool {
     if (everyMs === undefined) return
     const logger = this.#services.logger.named('metrics')
     this.#beat = setInterval(
-      () => logger.info('metrics beat', { ...this.#cache.beat(), ...this.#named() }),
+      () => logger.info('metrics beat', { ...this.#state.cache.beat(), ...this.#named() }),
       everyMs,
     )
     this.#beat.unref()

@@ -2,44 +2,21 @@ import type { CheckedConfig } from '../config/parse.ts'
 import { EndpointStore } from '../datalayer/endpoint-store.ts'
 import type { Generation } from '../framework/build.ts'
 import { Cancellation } from '../framework/cancellation.ts'
-import { Container } from '../framework/container.ts'
 import type { EndpointSpec } from '../framework/endpoint.ts'
-import { PluginProbe } from '../framework/instrument.ts'
-import { METRICS_SCRAPING, type MetricsScraping } from '../framework/metrics-scraping.ts'
-import type { Observer } from '../framework/plugin.ts'
+import type { MetricsScraping } from '../framework/metrics-scraping.ts'
 import { PickRandom } from '../framework/random.ts'
 import { DecisionLog } from '../framework/routing/decision.ts'
 import { Director } from '../framework/routing/director.ts'
-import { InFlightLedger } from '../framework/routing/in-flight.ts'
 import { RequestLog } from '../framework/routing/request-log.ts'
-import {
-  CLOCK,
-  type Clock,
-  ENDPOINTS,
-  GHOST_INDEX,
-  IN_FLIGHT,
-  LOGGER,
-  METRICS,
-  MODELS,
-  type Models,
-  NOTICES,
-  type Notices,
-  type OpenAiApi,
-  type ParsedRequest,
-  PREFIX_INDEX,
-  PREFIX_MATCHER,
-  RANDOM,
-  ROUTED_PREFIX_INDEX,
-  TOKENIZER,
-  type Tokenizer,
+import type {
+  Clock,
+  Models,
+  Notices,
+  OpenAiApi,
+  ParsedRequest,
+  Tokenizer,
 } from '../framework/services.ts'
 import type { ReplayedMessage } from '../kvcache/events/recovery.ts'
-import { ChainHasher } from '../kvcache/hashing/chain-hash.ts'
-import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
-import { KvCache } from '../kvcache/kv-cache.ts'
-import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
-import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
-import { TruthLoop } from '../kvcache/truth/truth-loop.ts'
 import { openAiApi } from '../openai/openai-api.ts'
 import type {
   EngineMessage,
@@ -51,8 +28,8 @@ import type {
 import { createLogger } from '../telemetry/logger.ts'
 import type { MetricsScope, PrometheusMetrics } from '../telemetry/metrics.ts'
 import { createNotices } from '../telemetry/notices.ts'
-import { ROUTED_INDEX_BYTES } from './pool.ts'
-import { asksForEvents, generationOf, indexBytes } from './settings.ts'
+import { PoolState } from './pool-state.ts'
+import { asksForEvents } from './settings.ts'
 
 const MODEL = 'simulated-model'
 /** Who says what endpoints there are. */
@@ -111,9 +88,7 @@ export class ProductPicker implements SimulatedPicker {
   readonly #metrics: MetricsScope
   readonly #notices: Notices
   readonly #endpoints: EndpointStore
-  readonly #cache: KvCache
-  readonly #routed: KvRoutedPrefixIndex
-  readonly #truth: TruthLoop
+  readonly #state: PoolState
   readonly #director: Director
   readonly #parsed = new WeakMap<readonly Uint8Array[], ParsedRequest>()
   readonly #numbers: ReadonlyMap<string, number>
@@ -146,46 +121,18 @@ export class ProductPicker implements SimulatedPicker {
     endpoints.replace(SOURCE, [...this.#specs])
     this.#numbers = new Map(endpoints.list().map(({ hostPort }, i) => [hostPort, i]))
     this.#topics = endpoints.list().map(({ hostPort }) => Buffer.from(`kv@${hostPort}@${MODEL}`))
-    const inFlight = new InFlightLedger()
-    this.#cache = new KvCache({
-      ...services,
-      models: MODELS_OF_ALL,
-      endpoints,
-      maxMemoryBytes: indexBytes(config),
-    })
-    this.#cache.expectEvents(asksForEvents(config))
     const keySeed = Buffer.alloc(8)
     keySeed.writeUInt32LE(seed >>> 0)
-    // Which blocks meet in one bucket of an index depends on their keys: equal flags give equal output.
-    const keys = new RequestKeys(new ChainHasher(keySeed))
-    this.#routed = new KvRoutedPrefixIndex({
-      endpoints,
-      keys,
-      maxMemoryBytes: ROUTED_INDEX_BYTES,
-    })
-    this.#truth = new TruthLoop({ ...services, endpoints, witness: this.#cache.witness })
-    const matcher = new KvPrefixMatcher(this.#cache.index, this.#routed, this.#truth)
-    matcher.configure(DEFAULT_MATCHER_OPTIONS)
-    const container = new Container()
-      .provide(CLOCK, {}, () => clock)
-      .provide(RANDOM, {}, () => random)
-      .provide(LOGGER, {}, () => logger)
-      .provide(METRICS, {}, () => metrics)
-      .provide(NOTICES, {}, () => notices)
-      .provide(ENDPOINTS, {}, () => endpoints)
-      .provide(MODELS, {}, () => MODELS_OF_ALL)
-      .provide(IN_FLIGHT, {}, () => inFlight)
-      .provide(TOKENIZER, {}, () => TOKENS_AS_THEY_ARE)
-      .provide(PREFIX_INDEX, {}, () => this.#cache.index)
-      .provide(ROUTED_PREFIX_INDEX, {}, () => this.#routed)
-      .provide(GHOST_INDEX, {}, () => this.#routed.ghost)
-      .provide(PREFIX_MATCHER, {}, () => matcher)
-      .provide(METRICS_SCRAPING, {}, () => SCRAPING)
-    const observe = (name: string, plugin: Observer) => ({
-      name,
-      plugin,
-      probe: new PluginProbe({ kind: 'observer', type: name, name }, services),
-    })
+    this.#state = new PoolState(
+      {
+        ...services,
+        ...{ endpoints, models: MODELS_OF_ALL, tokenizer: TOKENS_AS_THEY_ARE, scraping: SCRAPING },
+        // Which blocks meet in one bucket of an index depends on their keys: equal flags give equal output.
+        keySeed,
+      },
+      config,
+    )
+    const { inFlight, matcher, truth } = this.#state
     this.#director = new Director(
       {
         ...services,
@@ -195,11 +142,14 @@ export class ProductPicker implements SimulatedPicker {
         inFlight,
         decisions: new DecisionLog(1),
         requestLog: new RequestLog(logger, 'off'),
-        observers: [observe('prefix-matcher', matcher), observe('truth-loop', this.#truth)],
+        observers: [
+          this.#state.observer('prefix-matcher', matcher),
+          this.#state.observer('truth-loop', truth),
+        ],
         refused: () => {},
       },
       { requestTimeoutMs: REQUEST_TIMEOUT_MS },
-      generationOf(1, config, container),
+      this.#state.generation(1, config),
     )
     const { replay } = options
     if (replay !== undefined && this.followsEvents) this.#recover(replay)
@@ -244,7 +194,7 @@ export class ProductPicker implements SimulatedPicker {
   receive(engine: number, { sequence, payload }: EngineMessage): void {
     const number = Buffer.alloc(8)
     number.writeBigUInt64BE(BigInt(sequence))
-    this.#cache.intake.receive({ kind: 'bound' }, [this.#topics[engine]!, number, payload])
+    this.#state.cache.intake.receive({ kind: 'bound' }, [this.#topics[engine]!, number, payload])
   }
 
   scraped(engine: number, state: EngineState): void {
@@ -277,9 +227,7 @@ export class ProductPicker implements SimulatedPicker {
     const generation: Generation = this.#director.generation
     this.#director[Symbol.dispose]()
     await generation[Symbol.asyncDispose]()
-    this.#truth.close()
-    this.#routed.close()
-    this.#cache.close()
+    this.#state.close()
     this.#metrics[Symbol.dispose]()
   }
 
@@ -299,7 +247,7 @@ export class ProductPicker implements SimulatedPicker {
   #recover(replay: NonNullable<PickerSetting['replay']>): void {
     const topics = this.#topics
     const byAddress = new Map(this.#endpoints.list().map(({ address }, i) => [address, i]))
-    this.#cache.intake.recoverFrom({
+    this.#state.cache.intake.recoverFrom({
       port: REPLAY_PORT,
       async *replay(address: string, _port: number, from: number): AsyncGenerator<ReplayedMessage> {
         const engine = byAddress.get(address)!
