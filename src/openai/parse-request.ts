@@ -102,7 +102,10 @@ class BodyChat implements ChatPrompt {
   }
 
   words(maxBytes: number): Int32Array | undefined {
-    return this.#body.scanned?.messagesWords(maxBytes)
+    const { scanned } = this.#body
+    // Elsewhere not all of the prompt is in the messages.
+    const isAllInMessages = this.api === 'chat' || this.#body.get('system') === undefined
+    return scanned?.hasMessages && isAllInMessages ? scanned.messagesWords(maxBytes) : undefined
   }
 }
 

@@ -34,20 +34,30 @@ function pseudoTokens(text: string): Int32Array {
   return ids
 }
 
-/** Tools, then each message's role and text, one to a line: what every template puts in this order. */
+/** Tools, then what stands before all messages, then each message's role and text, one to a line: the order of every template. */
 function flattenChat(body: Readonly<Record<string, unknown>>): string {
+  const { tools, system, instructions, messages, input } = body
   const lines: string[] = []
-  if (Array.isArray(body.tools)) lines.push(jsonOf(body.tools))
-  const messages = Array.isArray(body.messages) ? body.messages : []
-  for (const message of messages as readonly unknown[]) {
-    if (typeof message !== 'object' || message === null) continue
-    const { role, content, tool_calls: toolCalls } = message as Record<string, unknown>
-    lines.push(typeof role === 'string' ? role : '')
-    if (typeof content === 'string') lines.push(content)
-    else if (Array.isArray(content)) for (const part of content) lines.push(flattenPart(part))
-    if (Array.isArray(toolCalls)) lines.push(jsonOf(toolCalls))
+  if (Array.isArray(tools)) lines.push(jsonOf(tools))
+  // Anthropic's API has its system message beside the others, the API of responses too.
+  for (const content of [system, instructions]) {
+    if (content !== undefined && content !== null)
+      flattenMessage({ role: 'system', content }, lines)
   }
+  const sent = messages ?? (typeof input === 'string' ? [{ role: 'user', content: input }] : input)
+  if (Array.isArray(sent)) for (const message of sent) flattenMessage(message, lines)
   return lines.join('\n')
+}
+
+function flattenMessage(message: unknown, lines: string[]): void {
+  if (typeof message !== 'object' || message === null) return
+  const { role, content, tool_calls: toolCalls } = message as Record<string, unknown>
+  // The API of responses has calls of tools, and what they came to, among the messages.
+  if (role === undefined && content === undefined) return void lines.push(jsonOf(message))
+  lines.push(typeof role === 'string' ? role : '')
+  if (typeof content === 'string') lines.push(content)
+  else if (Array.isArray(content)) for (const part of content) lines.push(flattenPart(part))
+  if (Array.isArray(toolCalls)) lines.push(jsonOf(toolCalls))
 }
 
 function flattenPart(part: unknown): string {
