@@ -6,8 +6,8 @@ import { costScorer } from '../src/plugins/scorers/cost-scorer.ts'
 
 const FOLDER = 'config/profiles/'
 const read = (name: string) => readFileSync(FOLDER + name, 'utf8')
-/** Comments that are YAML: a field, or what is indented below one. Modules would have to be there. */
-const COMMENTED_OUT = /^( *)# (?!modules|yaml-)( {2}.*|\w+:( .*)?)$/gm
+/** Comments that are YAML: a field, an item, or what is indented below one. Modules would have to be there. */
+const COMMENTED_OUT = /^( *)# (?!modules|yaml-)( {2}.*|- .*|\w+:( .*)?)$/gm
 
 /** Types and params of the plugins of a text, which must be valid without a warning. */
 function pluginsOf(text: string): ReadonlyMap<string, unknown> {
