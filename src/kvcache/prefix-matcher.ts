@@ -12,6 +12,7 @@ import {
   type Speculation,
   type TrackedPrefixIndex,
 } from '../framework/services.ts'
+import { sideTable } from '../framework/side-table.ts'
 import { DEFAULT_TRUTH, type TruthLoop } from './truth/truth-loop.ts'
 
 /** What was found, and where nothing but our own picks could tell. */
@@ -41,8 +42,8 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
   readonly #routed: RoutedPrefixIndex
   readonly #truth: TruthLoop | undefined
   /** Token ids of the requests for which it was asked: a shadow profile asks with a copy of the request. */
-  readonly #asked = new WeakSet<PromptTokens>()
-  readonly #speculations = new WeakMap<InferenceRequest, Speculation>()
+  readonly #asked = sideTable<PromptTokens, true>()
+  readonly #speculations = sideTable<InferenceRequest, Speculation | undefined>()
   #options = DEFAULT_MATCHER_OPTIONS
   /** Of the pick that is being made; what caches hold may change after it. */
   #current: Found | undefined
@@ -65,7 +66,7 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
     const tokens = request.attributes.get(PROMPT_TOKENS)
     if (!tokens) return undefined
     const found = this.#match(request, tokens, endpoints)
-    this.#asked.add(tokens)
+    this.#asked.set(tokens, true)
     request.attributes.set(PREFIX_FINDING, found.finding)
     if (!this.#current) queueMicrotask(() => (this.#current = undefined))
     this.#current = found
@@ -74,7 +75,7 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
 
   picked(request: InferenceRequest, endpoint: Endpoint): void {
     const tokens = request.attributes.get(PROMPT_TOKENS)
-    if (!tokens || !this.#asked.has(tokens)) return
+    if (!tokens || !this.#asked.get(tokens)) return
     this.#routed.record(request, tokens, endpoint)
     this.#index.touch(request, tokens, endpoint)
     if (!this.#options.speculative || !tokens.exact) return
@@ -92,8 +93,10 @@ export class KvPrefixMatcher implements PrefixMatcher, Observer {
   }
 
   #endSpeculation(request: InferenceRequest, delayMs: number): void {
-    this.#speculations.get(request)?.expireIn(delayMs)
-    this.#speculations.delete(request)
+    const speculation = this.#speculations.get(request)
+    if (speculation === undefined) return
+    speculation.expireIn(delayMs)
+    this.#speculations.set(request, undefined)
   }
 
   #match(request: InferenceRequest, tokens: PromptTokens, endpoints: readonly Endpoint[]): Found {

@@ -18,9 +18,9 @@ export interface ScorerTrace {
   /** Clamped to [0, 1]. */
   readonly scores: Float64Array
   /** What the scores are made of, in the scorer's own unit; absent when it does not say. */
-  readonly terms?: Readonly<Record<string, Float64Array>>
+  readonly terms?: Readonly<Record<string, Float64Array>> | undefined
   /** Why it failed, where its `onError` is `neutral`: every score is 0.5. */
-  readonly error?: string
+  readonly error?: string | undefined
 }
 
 /** One run of one profile. */
@@ -42,11 +42,11 @@ export interface ProfileTrace {
 
 /** Blocks of a prompt that endpoints held, as a prefix scorer found; -1 where it was not asked. */
 export interface DecisionMatch {
-  readonly blocks: Int32Array
+  readonly blocks: ArrayLike<number>
   /** Each block counted by its medium's weight. */
-  readonly weighted: Float64Array
+  readonly weighted: ArrayLike<number>
   /** Tokens per block on that endpoint. */
-  readonly blockTokens: Int32Array
+  readonly blockTokens: ArrayLike<number>
 }
 
 /** The whole reason for one pick, and what became of it. */

@@ -3,6 +3,7 @@ import type { Endpoint } from '../endpoint.ts'
 import type { InferenceRequest } from '../request.ts'
 import { PREFIX_FINDING } from '../services.ts'
 import type { Decision, DecisionMatch } from './decision.ts'
+import { TraceKeeper } from './kept-trace.ts'
 import type { ReadRequest } from './read-request.ts'
 import { cachedTokensAt, promptTokensOf } from './request-load.ts'
 import type { ProfileRuns } from './scheduler.ts'
@@ -23,6 +24,8 @@ export interface Pick {
   readonly shadows?: NonNullable<Decision['shadows']>
   readonly phasesUs: Decision['phasesUs']
 }
+
+const keeper = new TraceKeeper()
 
 /**
  * The decision that a pick is, with all that led to it.
@@ -96,13 +99,13 @@ function matchAt(
   const finding = request.attributes.get(PREFIX_FINDING)
   if (finding === undefined) return undefined
   const { endpoints, match } = finding
-  if (endpoints === scored) return match
+  if (endpoints === scored) return keeper.match(match)
   const positionOf = new Map(endpoints.map((endpoint, i) => [endpoint, i]))
   const at = scored.map((endpoint) => positionOf.get(endpoint) ?? -1)
   const pick = (values: ArrayLike<number>) => (i: number) => (i < 0 ? -1 : values[i]!)
-  return {
-    blocks: Int32Array.from(at, pick(match.blocks)),
-    weighted: Float64Array.from(at, pick(match.weighted)),
-    blockTokens: Int32Array.from(at, pick(match.blockTokens)),
-  }
+  return keeper.match({
+    blocks: at.map(pick(match.blocks)),
+    weighted: at.map(pick(match.weighted)),
+    blockTokens: at.map(pick(match.blockTokens)),
+  })
 }

@@ -2,6 +2,9 @@ import type { Counter, Metrics, Notices } from '../services.ts'
 import type { ScorerTrace } from './decision.ts'
 import { isTied } from './tie.ts'
 
+/** What a scorer said. */
+type Said = Pick<ScorerTrace, 'scores' | 'weight'>
+
 /** Requests in a row with equal scores after which a scorer is named. */
 const EQUAL_REQUESTS = 1000
 
@@ -53,10 +56,10 @@ export class Influence {
    * @param totals weighted sums, in the order of the scores
    * @param winner position of the highest total; where several share it, of the one that was picked
    */
-  count(trace: ScorerTrace, totals: Float64Array, winner: number): void {
-    if (trace.scores.length < 2) return
+  count(said: Said, totals: Float64Array, winner: number): void {
+    if (said.scores.length < 2) return
     this.#requests.inc()
-    const { isEqual, isDecided } = influenceOf(trace, totals, winner)
+    const { isEqual, isDecided } = influenceOf(said, totals, winner)
     if (isDecided) this.#decided.inc()
     if (isEqual) this.#equal.inc()
     this.#noteEqual(isEqual)
@@ -83,7 +86,7 @@ export class Influence {
 
 /** Whether a scorer gave all endpoints the same score, and whether it made a difference; parameters as in `Influence.count`. */
 export function influenceOf(
-  { scores, weight }: ScorerTrace,
+  { scores, weight }: Said,
   totals: Float64Array,
   winner: number,
 ): { readonly isEqual: boolean; readonly isDecided: boolean } {

@@ -4,8 +4,9 @@ import type { PluginProbe } from '../instrument.ts'
 import { NEUTRAL_SCORE, type OnError } from '../on-error.ts'
 import type { Filter, Picker, Scored, Scorer } from '../plugin.ts'
 import type { InferenceRequest } from '../request.ts'
-import type { FilterTrace, ProfileTrace, ScorerTrace } from './decision.ts'
+import type { FilterTrace, ProfileTrace } from './decision.ts'
 import { highestOf, type Influence, winnerOf } from './influence.ts'
+import { type ScorerRun, TraceKeeper } from './kept-trace.ts'
 import { isTied } from './tie.ts'
 
 /** A configured plugin: the name that the YAML gives it, what it does, what it is measured with. */
@@ -48,6 +49,7 @@ export class Profile {
   readonly scorers: readonly ConfiguredScorer[]
   readonly #filters: readonly ConfiguredFilter[]
   readonly #picker: Configured<Picker>
+  readonly #keeper = new TraceKeeper()
   #named: { readonly endpoints: readonly Endpoint[]; readonly names: readonly string[] } | undefined
 
   constructor(
@@ -87,13 +89,13 @@ export class Profile {
     }
 
     const totals = new Float64Array(endpoints.length)
-    const scorers: ScorerTrace[] = []
+    const scorers: ScorerRun[] = []
     for (const scorer of this.scorers) {
-      const trace = score(scorer, request, endpoints)
-      if (trace === undefined) continue
-      const { weight, scores } = trace
+      const run = score(scorer, request, endpoints)
+      if (run === undefined) continue
+      const { weight, scores } = run
       for (let i = 0; i < totals.length; i++) totals[i]! += weight * scores[i]!
-      scorers.push(trace)
+      scorers.push(run)
     }
 
     const scored: Scored[] = []
@@ -118,7 +120,7 @@ export class Profile {
     return {
       picked,
       scored: endpoints,
-      trace: {
+      trace: this.#keeper.trace({
         profile: this.name,
         filters,
         endpoints: this.#namesOf(endpoints),
@@ -127,7 +129,7 @@ export class Profile {
         ties: tiesOf(totals),
         picked: picked.map((endpoint) => endpoint.hostPort),
         metricsAgeMs,
-      },
+      }),
     }
   }
 
@@ -139,14 +141,14 @@ export class Profile {
     return this.#named.names
   }
 
-  /** Of the scorers that did not fail: those that did have no trace, or one with an error. */
-  #countInfluence(traces: readonly ScorerTrace[], totals: Float64Array, winner: number): void {
+  /** Of the scorers that did not fail: those that did have no run, or one with an error. */
+  #countInfluence(runs: readonly ScorerRun[], totals: Float64Array, winner: number): void {
     let next = 0
     for (const { name, influence } of this.scorers) {
-      const trace = traces[next]
-      if (trace?.name !== name) continue
+      const run = runs[next]
+      if (run?.name !== name) continue
       next++
-      if (trace.error === undefined) influence.count(trace, totals, winner)
+      if (run.error === undefined) influence.count(run, totals, winner)
     }
   }
 }
@@ -183,7 +185,7 @@ function score(
   { name, plugin, weight, probe, onError }: ConfiguredScorer,
   request: InferenceRequest,
   endpoints: readonly Endpoint[],
-): ScorerTrace | undefined {
+): ScorerRun | undefined {
   const said = probe.attempt(onError, () => {
     const scores = probe.clamp(plugin.score(request, endpoints), endpoints.length)
     const terms = plugin.terms?.()

@@ -1,4 +1,5 @@
 import type { EngineBlockHash, EngineBlockHasher } from '../../framework/services.ts'
+import { sideTable } from '../../framework/side-table.ts'
 import type { SegmentIndex } from '../segments/segment-index.ts'
 import type { Owner } from '../tracked-owners.ts'
 import type { ChainHasher } from './chain-hash.ts'
@@ -35,7 +36,7 @@ const SEVERAL_TENANTS = 8
 export class AnchoredBlocks {
   readonly #index: SegmentIndex
   readonly #hasher: ChainHasher
-  readonly #chains = new WeakMap<Int32Array, EngineChain[]>()
+  readonly #chains = sideTable<Int32Array, EngineChain[]>()
   /** What `find` has found, unknown blocks before them included. */
   blocks = 0
   weighted = 0

@@ -1,4 +1,5 @@
 import type { PromptTokens } from '../../framework/attributes.ts'
+import { sideTable } from '../../framework/side-table.ts'
 import type { ChainHasher } from './chain-hash.ts'
 
 /** The keys of a request's prompts at one block size, hashed when they are first asked for. */
@@ -51,7 +52,7 @@ export class PromptKeys {
 /** Hashes a request's prompts once per block size; the keys live as long as the token ids. */
 export class RequestKeys {
   readonly #hasher: ChainHasher
-  readonly #known = new WeakMap<PromptTokens, PromptKeys[]>()
+  readonly #known = sideTable<PromptTokens, PromptKeys[]>()
 
   constructor(hasher: ChainHasher) {
     this.#hasher = hasher

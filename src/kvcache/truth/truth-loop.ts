@@ -12,6 +12,7 @@ import {
   type TruthOptions,
   type TruthReason,
 } from '../../framework/services.ts'
+import { sideTable } from '../../framework/side-table.ts'
 import type { CacheEvidence, CacheWitness } from './cache-witness.ts'
 import { EndpointTruth, type TrustChange } from './endpoint-truth.ts'
 import { judge, type TruthSample } from './truth-sample.ts'
@@ -65,7 +66,7 @@ export class TruthLoop implements Observer {
   readonly #metrics: Metrics
   readonly #notices: Notices
   readonly #witness: CacheWitness
-  readonly #picked = new WeakMap<InferenceRequest, Picked>()
+  readonly #picked = sideTable<InferenceRequest, Picked | undefined>()
   readonly #judged = new Map<string, Judged>()
   readonly #stop: () => void
   #options: TruthOptions | undefined
@@ -150,7 +151,7 @@ export class TruthLoop implements Observer {
     const picked = this.#picked.get(request)
     const options = this.#options
     if (picked === undefined || options === undefined) return
-    this.#picked.delete(request)
+    this.#picked.set(request, undefined)
     const now = this.#witness.evidenceOf(endpoint)
     if (usage === undefined || reason !== 'completed' || now === undefined) return
     // What it held at the pick may have been forgotten since: by a gap, a restart, a cache that was cleared.

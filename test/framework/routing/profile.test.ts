@@ -107,12 +107,16 @@ describe('Profile', () => {
         const { trace, picked } = profile.run(request(), endpoints, 0)
         assert.deepEqual(names(picked), ['c'])
         assert.deepEqual([...trace.totals], [2, 2, 3])
-        assert.deepEqual(trace.scorers[0], {
-          name: 'x',
-          weight: 4,
-          scores: new Float64Array([0.5, 0.5, 0.5]),
-          error: message,
-        })
+        const { name, weight, scores, error } = trace.scorers[0]!
+        assert.deepEqual(
+          { name, weight, scores, error },
+          {
+            name: 'x',
+            weight: 4,
+            scores: new Float64Array([0.5, 0.5, 0.5]),
+            error: message,
+          },
+        )
         assert.equal(setup.failures('scorer', 'x'), 1)
         const text = `${message}; requests go on without it (onError: neutral)`
         assert.deepEqual(setup.shown(), { 'plugin-failing:scorer "x"': text })
