@@ -1,19 +1,23 @@
+const NONE = Buffer.alloc(0)
+
 /** The bytes of a body where they lie in the buffers that they came in; what is moved out is forgotten. */
 export class BodyPieces {
   readonly #buffers: Buffer[] = []
   readonly #starts: number[] = []
   readonly #ends: number[] = []
-  /** The first piece that has not been moved out. */
+  /** The pieces are `[#first, #count)`; the arrays stay as long as they were, since to cut them takes a call into V8. */
   #first = 0
+  #count = 0
   /** Bytes that have not been moved out. */
   bytes = 0
 
   /** Adds `buffer[start, end)`. */
   add(buffer: Buffer, start: number, end: number): void {
     if (start === end) return
-    this.#buffers.push(buffer)
-    this.#starts.push(start)
-    this.#ends.push(end)
+    const i = this.#count++
+    this.#buffers[i] = buffer
+    this.#starts[i] = start
+    this.#ends[i] = end
     this.bytes += end - start
   }
 
@@ -33,7 +37,7 @@ export class BodyPieces {
   }
 
   clear(): void {
-    this.bytes = this.#first = 0
-    this.#buffers.length = this.#starts.length = this.#ends.length = 0
+    for (let i = 0; i < this.#count; i++) this.#buffers[i] = NONE
+    this.bytes = this.#first = this.#count = 0
   }
 }

@@ -69,6 +69,7 @@ const EMPTY_RESPONSE_TRAILERS = emptyAnswer(ANSWER.responseTrailers)
  * routed on its headers alone.
  */
 export class Exchange implements CallHandler {
+  slot = -1
   readonly #stream: Stream
   readonly #shared: Exchanges
   #cancellation: Cancellation | undefined

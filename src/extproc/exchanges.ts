@@ -1,3 +1,4 @@
+import { type Live, LiveSet } from '../framework/live-set.ts'
 import type { Counter, Logger, Metrics, Router } from '../framework/services.ts'
 import { TurnSlice } from '../framework/turn-slice.ts'
 import { BODY_MODE } from './processing-request.ts'
@@ -15,7 +16,7 @@ export interface ExchangeLimits {
 }
 
 /** What the set of exchanges asks of one of them. */
-interface RunningExchange {
+interface RunningExchange extends Live {
   flush(): void
   route(): void
   shutDown(): void
@@ -34,7 +35,7 @@ export class Exchanges {
   readonly #metrics: Metrics
   readonly #refusals = new Map<string, Counter>()
   readonly #unseenBodies: Readonly<Record<'part' | 'none', Counter>>
-  readonly #active = new Set<RunningExchange>()
+  readonly #active = new LiveSet<RunningExchange>()
   #flushes: RunningExchange[] = []
   readonly #routing = new TurnSlice()
   readonly #waiting: RunningExchange[] = []
@@ -100,7 +101,7 @@ export class Exchanges {
 
   /** Ends every exchange that is still in progress. */
   abortAll(): void {
-    for (const exchange of [...this.#active]) exchange.shutDown()
+    for (const exchange of this.#active.all()) exchange.shutDown()
   }
 
   /** Counts a body of which not all is seen, and says once what the gateway would have to change. */

@@ -3,6 +3,8 @@ import type { UsageScanner } from '../framework/services.ts'
 import { BACKSLASH, CLOSE_BRACE, COLON, OPEN_BRACE, QUOTE } from './json-bytes.ts'
 
 const KEY = Buffer.from('"usage"')
+/** What is searched for: a search stops at each byte like the first, and quotes are far more frequent than `u`. */
+const KEY_TAIL = KEY.subarray(1)
 
 /** A usage object larger than this is none; real ones have a few hundred bytes. */
 const MAX_OBJECT_BYTES = 8 * 1024
@@ -25,8 +27,13 @@ export function createUsageScanner(): UsageScanner {
   const scan = (bytes: Buffer): number => {
     let from = 0
     for (;;) {
-      const key = bytes.indexOf(KEY, from)
-      if (key < 0) return begunKey(bytes, from)
+      const key = bytes.indexOf(KEY_TAIL, from) - 1
+      if (key < -1) return begunKey(bytes, from)
+      if (key < from || bytes[key] !== QUOTE) {
+        // The quote at its end may open a key.
+        from = key + KEY.length - 1
+        continue
+      }
       from = key + KEY.length
       if ((key > 0 ? bytes[key - 1] : before) === BACKSLASH) continue
       const open = valueAfter(bytes, from)

@@ -382,6 +382,23 @@ describe('processing responses', () => {
     assert.equal(responseBodyAnswers(body, true, () => assert.fail()).length, 1)
   })
 
+  it('hold no bytes of a response that were moved out, and take others after them', () => {
+    const body = new BodyPieces()
+    for (let round = 0; round < 3; round++) {
+      const pieces = Array.from({ length: 3 + round }, (_, i) => Buffer.from(`${round}${i}ab`))
+      for (const piece of pieces) body.add(piece, 0, piece.length)
+      assert.equal(body.bytes, Buffer.concat(pieces).length)
+      const target = Buffer.alloc(body.bytes)
+      body.moveTo(target, 0, 5)
+      body.moveTo(target, 5, target.length - 5)
+      assert.deepEqual(target, Buffer.concat(pieces))
+      assert.equal(body.bytes, 0)
+    }
+    body.add(Buffer.from('gone'), 0, 4)
+    body.clear()
+    assert.deepEqual(responseBodyAnswers(body, false), [])
+  })
+
   it('leave nothing behind when one fails', () => {
     const bad = { ...routed, setHeaders: new Map([['x', undefined as unknown as string]]) }
     assert.throws(() => destinationAnswer(ANSWER.requestHeaders, bad))

@@ -58,6 +58,21 @@ describe('openAiApi.usageScanner', () => {
     assert.equal(scan('{"\\', '"usage":{"prompt_tokens":1}}'), undefined)
   })
 
+  it('finds a key that follows the word, or shares a quote with it', () => {
+    const usage = '{"prompt_tokens":1,"completion_tokens":2}'
+    for (const text of [
+      `xusage"usage":${usage}`,
+      `usage"usage":${usage}`,
+      `"usage""usage":${usage}`,
+      `usageusage" "usage" : ${usage}`,
+    ]) {
+      assert.equal(scan(text)?.completionTokens, 2, text)
+      assert.equal(scan(...text)?.completionTokens, 2, text)
+    }
+    assert.equal(scan(`"usage"usage":${usage}`), undefined)
+    assert.equal(scan(`xusage":${usage}`), undefined)
+  })
+
   it('is not fooled by a value that is the word', () => {
     assert.equal(scan('{"a":"usage","b":{"prompt_tokens":1}}'), undefined)
   })
