@@ -34,6 +34,7 @@ type Phase =
 
 /** One request from its headers to the end of its response. Its callbacks never throw. */
 export class Exchange implements Dispatcher.DispatchHandler {
+  slot = -1
   readonly #shared: Exchanges
   readonly #request: ClientRequest
   readonly #response: ClientResponse

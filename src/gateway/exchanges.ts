@@ -1,3 +1,4 @@
+import { type Live, LiveSet } from '../framework/live-set.ts'
 import type { BodyBudget } from '../framework/routing/held-body.ts'
 import type { Metrics, Router } from '../framework/services.ts'
 import type { Ejections } from './ejections.ts'
@@ -21,7 +22,7 @@ export interface ProxyLimits {
 }
 
 /** What the set of exchanges asks of one of them. */
-interface RunningExchange {
+interface RunningExchange extends Live {
   /** Ends it when its client has been silent for too long. */
   checkTime(nowMs: number): void
   shutDown(): void
@@ -39,7 +40,7 @@ export class Exchanges implements BodyBudget {
   /** True while requests are not taken any more. */
   draining = false
   bufferedBytes = 0
-  readonly #active = new Set<RunningExchange>()
+  readonly #active = new LiveSet<RunningExchange>()
   #idle: (() => void)[] = []
 
   constructor(parts: {
@@ -84,7 +85,7 @@ export class Exchanges implements BodyBudget {
 
   /** Ends those whose clients have been silent for too long. */
   checkTimes(nowMs: number): void {
-    for (const exchange of this.#active) exchange.checkTime(nowMs)
+    for (const exchange of this.#active.all()) exchange.checkTime(nowMs)
   }
 
   /** Resolves when no request is in progress. */
@@ -94,6 +95,6 @@ export class Exchanges implements BodyBudget {
   }
 
   shutDownAll(): void {
-    for (const exchange of [...this.#active]) exchange.shutDown()
+    for (const exchange of this.#active.all()) exchange.shutDown()
   }
 }

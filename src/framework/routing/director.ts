@@ -3,6 +3,7 @@ import type { Cancellation } from '../cancellation.ts'
 import { type Endpoint, networkAddress } from '../endpoint.ts'
 import { type ErrorCode, SchedulerError } from '../errors.ts'
 import { PHASE_BUCKETS_SECONDS } from '../instrument.ts'
+import { LiveSet } from '../live-set.ts'
 import type { Observer } from '../plugin.ts'
 import type { PickRandom } from '../random.ts'
 import type { InferenceRequest } from '../request.ts'
@@ -87,7 +88,7 @@ export interface DirectorOptions {
 export class Director implements Router, Disposable {
   readonly #services: DirectorServices
   readonly #options: DirectorOptions
-  readonly #exchanges = new Map<string, Set<Exchange>>()
+  readonly #exchanges = new Map<string, LiveSet<Exchange>>()
   readonly #phases: Readonly<Record<'parse' | 'produce' | 'schedule' | 'whole', Histogram>>
   readonly #stopListening: () => void
   readonly #sweep: NodeJS.Timeout
@@ -129,7 +130,7 @@ export class Director implements Router, Disposable {
     )
     this.#stopListening = endpoints.listen({
       removed: (endpoint) => {
-        for (const exchange of this.#exchanges.get(endpoint.id) ?? []) exchange.end('endpoint-gone')
+        for (const open of this.#exchanges.get(endpoint.id)?.all() ?? []) open.end('endpoint-gone')
         this.#exchanges.delete(endpoint.id)
         this.#unseenLoads.forget(endpoint)
         inFlight.forget(endpoint)
@@ -418,16 +419,19 @@ export class Director implements Router, Disposable {
   }
 
   #open(target: Endpoint, exchange: Exchange): void {
-    const open = this.#exchanges.get(target.id)
-    if (open) open.add(exchange)
-    else this.#exchanges.set(target.id, new Set([exchange]))
+    let open = this.#exchanges.get(target.id)
+    if (open === undefined) {
+      open = new LiveSet()
+      this.#exchanges.set(target.id, open)
+    }
+    open.add(exchange)
   }
 
   #endOverdue(): void {
     this.#unseenLoads.expire(this.#services.endpoints.list())
     const oldestMs = this.#services.clock.nowMs() - this.#options.requestTimeoutMs
     for (const open of this.#exchanges.values()) {
-      for (const exchange of open) if (exchange.startedMs < oldestMs) exchange.end('timeout')
+      for (const each of open.all()) if (each.startedMs < oldestMs) each.end('timeout')
     }
   }
 }

@@ -30,6 +30,7 @@ export interface ExchangeState {
 
 /** One request between its pick and its end; ends once, whatever comes. */
 export class Exchange implements Routed {
+  slot = -1
   readonly #state: ExchangeState
   /** Monotonic milliseconds. */
   readonly startedMs: number
