@@ -124,7 +124,7 @@ export async function measure(name: string, trace: string, folder: string): Prom
   const longQueries = keysOf('long-queries.bin')
   const missing = keysOf('missing.bin')
 
-  await warmUp(name, meta, keys, stores, removes, queries)
+  const warm = await warmUp(name, meta, keys, stores, removes, queries)
   globalThis.gc?.()
   globalThis.gc?.()
   const rssBefore = process.memoryUsage.rss()
@@ -177,13 +177,11 @@ export async function measure(name: string, trace: string, folder: string): Prom
   const single = await createSubject(name, meta.owners)
   startedS = cpuSeconds()
   for (let i = 0; i < stores.length; i += 4) {
-    const first = stores[i + 3]!
-    for (let k = 0; k < stores[i + 1]!; k++) {
-      single.store(stores[i]!, keys, first + k, 1, k > 0 ? first + k - 1 : stores[i + 2]!)
-    }
+    storeOneByOne(single, keys, stores, i)
   }
   const singleS = cpuSeconds() - startedS
   const pauses = await measurePauses(await createSubject(name, meta.owners), keys, stores)
+  if (warm.length === 0) throw new Error('what the code was compiled with is gone')
   return {
     subject: name,
     trace,
@@ -198,6 +196,14 @@ export async function measure(name: string, trace: string, folder: string): Prom
     ownBytesPerEntry: ownBytes / meta.entries,
     ...pauses,
     checksums: { q113: q113.sum, q2000: q2000.sum, afterRemove },
+  }
+}
+
+/** Stores the blocks of the event at `at` in as many events. */
+function storeOneByOne(subject: Subject, keys: Int32Array, stores: Uint32Array, at: number): void {
+  const first = stores[at + 3]!
+  for (let k = 0; k < stores[at + 1]!; k++) {
+    subject.store(stores[at]!, keys, first + k, 1, k > 0 ? first + k - 1 : stores[at + 2]!)
   }
 }
 
@@ -232,7 +238,10 @@ async function measurePauses(subject: Subject, keys: Int32Array, stores: Uint32A
   return { longestCallMs, longestGcMs: Math.max(0, ...collections.map((gc) => gc.duration)) }
 }
 
-/** Fills and uses a throw-away index so that the code is compiled: a router lives in that state. */
+/**
+ * Fills, asks and empties two indexes, so that the code is compiled: a router lives in that state. Who calls must keep
+ * them, since compiled code goes with the last object of the shapes that it was compiled for.
+ */
 async function warmUp(
   name: string,
   meta: TraceMeta,
@@ -240,15 +249,22 @@ async function warmUp(
   stores: Uint32Array,
   removes: Uint32Array,
   queries: Int32Array,
-): Promise<void> {
-  const subject = await createSubject(name, meta.owners)
+): Promise<readonly Subject[]> {
+  const subjects: Subject[] = []
   for (let round = 0; round < 2; round++) {
-    for (let i = 0; i < Math.min(stores.length, 16_000); i += 4) {
+    const subject = await createSubject(name, meta.owners)
+    for (let i = 0; i < stores.length; i += 4) {
       subject.store(stores[i]!, keys, stores[i + 3]!, stores[i + 1]!, stores[i + 2]!)
     }
     for (let i = 0; i < 3000; i++) subject.lookup(queries, i * CHAIN_BLOCKS, CHAIN_BLOCKS)
-    for (let i = 0; i < Math.min(removes.length, 40_000); i += 2) {
+    for (let i = 0; i < removes.length; i += 2) {
       subject.remove(removes[i]!, keys, removes[i + 1]!)
     }
+    subjects.push(subject)
   }
+  const subject = await createSubject(name, meta.owners)
+  for (let i = 0; i < Math.min(stores.length, 16_000); i += 4) {
+    storeOneByOne(subject, keys, stores, i)
+  }
+  return [...subjects, subject]
 }

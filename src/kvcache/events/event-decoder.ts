@@ -1,3 +1,5 @@
+import { tokenWalk } from './token-walk.ts'
+
 /**
  * Receives the events of one batch in order. What the decoder shows of an event is valid within the call only.
  */
@@ -57,9 +59,9 @@ const POSITIONS: readonly (readonly number[])[] = [
 
 const MAX_REUSED = 1 << 20
 const WALKED_INTS = 4
-// Tokens that are read without a look at the message's end.
-const STRIDE = 16
-const MAX_TOKEN_BYTES = 5
+// From so many tokens on, compiled code pays.
+const MIN_WALKED = 80
+const UINT64 = 0xcf
 /** A first byte that no value has. */
 const NO_VALUE = 0xc1
 const MAX_NAME_CHARACTERS = 512
@@ -118,6 +120,7 @@ export class EventDecoder {
   /** Of each array of tokens in the message's order: its first byte, its end, its first token in `#room`, how many. */
   readonly #walked: number[] = []
   #nextWalked = 0
+  readonly #walk = tokenWalk()
 
   /**
    * Checks a message and reads its rank and time; false when it is not a batch of events. Must be called before
@@ -361,8 +364,17 @@ export class EventDecoder {
     if (this.hashes.length < count * 2 || this.hashes.length > MAX_REUSED) {
       this.hashes = new Int32Array(Math.max(512, count * 2))
     }
-    const { hashes } = this
+    const { hashes, bytes } = this
+    const view = this.#view!
     for (let i = 0; i < count; i++) {
+      const at = this.#at
+      // Most engines send integers of 64 bits.
+      if (bytes[at] === UINT64) {
+        hashes[2 * i] = view.getInt32(at + 5)
+        hashes[2 * i + 1] = view.getInt32(at + 1)
+        this.#at = at + 9
+        continue
+      }
       if (!this.#hash()) return false
       hashes[2 * i] = this.#lo
       hashes[2 * i + 1] = this.#hi
@@ -403,43 +415,39 @@ export class EventDecoder {
   /**
    * Reads the elements of an array on the first walk if all of them are integers of at most 32 bits, as tokens are.
    *
-   * Their sizes differ at random, so a branch on them would cost more than all the rest: size and mask come from tables.
-   *
    * @param start where the array begins
    * @param from its first element
    * @returns where it ends; -1 where it is another kind of array, or not all there
    */
   #walkTokens(start: number, from: number, count: number): number {
     const { bytes } = this
-    const { length } = bytes
-    if (TOKEN_MASKS[bytes[from] ?? NO_VALUE] === 0 || count > length - from) return -1
+    if (TOKEN_MASKS[bytes[from] ?? NO_VALUE] === 0 || count > bytes.length - from) return -1
     const first = this.#roomUsed
     if (this.#room.length < first + count) this.#growRoom(first + count)
+    const end =
+      count < MIN_WALKED || this.#walk === undefined
+        ? this.#readTokens(from, count, first)
+        : this.#walk.read(bytes, from, count, this.#room, first)
+    if (end < 0) return -1
+    this.#roomUsed = first + count
+    this.#walked.push(start, end, first, count)
+    return end
+  }
+
+  /** The same as `TokenWalk` for few tokens: sizes and masks come from tables, since branches on sizes are mispredicted. */
+  #readTokens(from: number, count: number, first: number): number {
+    const { bytes } = this
     const room = this.#room
     const view = this.#view!
     let at = from
-    let i = 0
-    while (count - i >= STRIDE && at + STRIDE * MAX_TOKEN_BYTES <= length) {
-      let masks = -1
-      for (const end = i + STRIDE; i < end; i++) {
-        const c = bytes[at]!
-        const mask = TOKEN_MASKS[c]!
-        masks &= mask
-        at += TOKEN_BYTES[c]!
-        // The array has a head, so there are bytes before its first element.
-        room[first + i] = view.getInt32(at - 4) & mask
-      }
-      if ((masks & 1) === 0) return -1
-    }
-    for (; i < count; i++) {
+    for (let i = 0; i < count; i++) {
       const c = bytes[at] ?? NO_VALUE
       const mask = TOKEN_MASKS[c]!
       at += TOKEN_BYTES[c]!
-      if (mask === 0 || at > length) return -1
+      if (mask === 0 || at > bytes.length) return -1
+      // The array has a head, so there are bytes before its first element.
       room[first + i] = view.getInt32(at - 4) & mask
     }
-    this.#roomUsed = first + count
-    this.#walked.push(start, at, first, count)
     return at
   }
 

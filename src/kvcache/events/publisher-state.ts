@@ -327,10 +327,7 @@ export class PublisherState implements EventSink {
     const plane = this.#planeOf(event)
     if (plane === undefined) return
     const { join } = this.owner
-    let removed = 0
-    for (let i = 0; i < event.hashCount; i++) {
-      if (join.remove(plane, event.hashes[2 * i]!, event.hashes[2 * i + 1]!)) removed++
-    }
+    const removed = join.removeAll(plane, event.hashes, event.hashCount)
     this.#removedBlocks += removed
     if (removed > 0) metrics.removed(removed)
     if (removed < event.hashCount) metrics.skipped('unknown_block', event.hashCount - removed)

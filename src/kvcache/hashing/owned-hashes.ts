@@ -158,6 +158,28 @@ export class OwnedHashes {
   }
 
   /**
+   * The same for many hashes.
+   *
+   * @param hashes pairs
+   * @returns how many references were taken away
+   */
+  removeAll(plane: number, hashes: Int32Array, count: number): number {
+    let removed = 0
+    for (let i = 0; i < count; ) {
+      if (this.#own.size > 0) {
+        if (this.remove(plane, hashes[2 * i]!, hashes[2 * i + 1]!)) removed++
+        i++
+        continue
+      }
+      i += this.#index.removeNamedRun(this.#owner, plane, hashes, i, count - i)
+      const forgotten = Math.min(this.#index.unknownOfRun, this.forgotten)
+      this.#forgotten -= forgotten
+      removed += this.#index.removedOfRun + forgotten
+    }
+    return removed
+  }
+
+  /**
    * Forgets the hashes in one of the parts of its own table whose blocks are gone.
    *
    * @returns entries that were looked at

@@ -1,12 +1,14 @@
-import { countBits, lowestBit } from './bit-sets.ts'
+import * as bitSets from './bit-sets.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { PageRoom } from './page-room.ts'
 import { GPU as GPU_PLANE, SPECULATIVE } from './planes.ts'
+import type { SegmentPages } from './segment-pages.ts'
 import * as layout from './segment-pages.ts'
-import { headerAt, pageOf, type SegmentPages, segmentSize } from './segment-pages.ts'
 
-// Constants of the module itself are folded into compiled code, imported ones are not.
+// Constants and functions of the module itself are folded into compiled code, imported ones are looked up at every use.
 const { FIRST_CHUNK, STATE, RECORDS, FLAGS_SHIFT, FLAGS_MASK } = layout
+const { headerAt, pageOf, segmentSize } = layout
+const { countBits, lowestBit } = bitSets
 const GPU = GPU_PLANE
 const RECORD_INTS = 3
 // A chunk is 16 ints, one cache line: the next chunk, then 5 records.

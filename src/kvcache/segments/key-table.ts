@@ -1,5 +1,10 @@
 import type { MemoryBudget } from './memory-budget.ts'
-import { keyAt, pageOf, type SegmentPages } from './segment-pages.ts'
+import type { SegmentPages } from './segment-pages.ts'
+import * as layout from './segment-pages.ts'
+import { moveUp } from './table-entries.ts'
+
+// Constants and functions of the module itself are folded into compiled code, imported ones are looked up at every use.
+const { keyAt, pageOf } = layout
 
 export const PARTITIONS = 128
 const PARTITION_MASK = PARTITIONS - 1
@@ -12,7 +17,7 @@ export const KNOWN = 2
 export const NO_MEMORY = 0
 
 /**
- * Finds the slot of a key. An entry is (slot, lo), the other half of the key is in the slot itself. 1024 partitions grow
+ * Finds the slot of a key. An entry is (slot, lo), the other half of the key is in the slot itself. The partitions grow
  * one at a time, so that no growth takes long.
  */
 export class KeyTable {
@@ -59,7 +64,7 @@ export class KeyTable {
     let table = this.#tables[partition]!
     const entries = table.length >>> 1
     const count = this.#counts[partition]!
-    if (count * 4 >= entries * 3) {
+    if (count * 8 >= entries * 5) {
       if (this.#budget.take(entries * ENTRY_BYTES)) table = this.#resize(partition, entries * 2)
       else if (count * 16 >= entries * 15) return NO_MEMORY
     }
@@ -130,8 +135,8 @@ export class KeyTable {
     const old = this.#tables[partition]!
     const grown = new Int32Array(entries * 2)
     const mask = grown.length - 1
-    for (let i = 0; i < old.length; i += 2) {
-      if (old[i] === 0) continue
+    const end = moveUp(old)
+    for (let i = 0; i < end; i += 2) {
       let j = (old[i + 1]! << 1) & mask
       while (grown[j] !== 0) j = (j + 2) & mask
       grown[j] = old[i]!

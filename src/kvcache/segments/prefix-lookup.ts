@@ -1,12 +1,16 @@
-import { countBits, firstBits, lowestBit, trailingOnes } from './bit-sets.ts'
-import { chunkAt, chunkPageOf, type HolderLists, hasOtherPlanes } from './holder-lists.ts'
+import * as bitSets from './bit-sets.ts'
+import type { HolderLists } from './holder-lists.ts'
+import * as holderLists from './holder-lists.ts'
 import type { KeyTable } from './key-table.ts'
 import { GPU as GPU_PLANE } from './planes.ts'
+import type { SegmentPages } from './segment-pages.ts'
 import * as layout from './segment-pages.ts'
-import { headerAt, keyAt, pageOf, type SegmentPages, segmentSize } from './segment-pages.ts'
 
-// Constants of the module itself are folded into compiled code, imported ones are not.
+// Constants and functions of the module itself are folded into compiled code, imported ones are looked up at every use.
 const { FIRST_CHUNK, NEXT_SLOT, STATE, RECORDS, LENGTH_MASK } = layout
+const { headerAt, keyAt, pageOf, segmentSize } = layout
+const { chunkAt, chunkPageOf, hasOtherPlanes } = holderLists
+const { countBits, firstBits, lowestBit, trailingOnes } = bitSets
 const GPU = GPU_PLANE
 const RECORD_INTS = 3
 const CHUNK_INTS = 16

@@ -1,17 +1,21 @@
-import { firstBits, lowestBit } from './bit-sets.ts'
+import * as bitSets from './bit-sets.ts'
 import { HolderLists } from './holder-lists.ts'
 import { ENTERED, KeyTable } from './key-table.ts'
 import { MemoryBudget } from './memory-budget.ts'
-import { commonRun, PrefixLookup } from './prefix-lookup.ts'
+import * as prefixLookup from './prefix-lookup.ts'
+import { PrefixLookup } from './prefix-lookup.ts'
 import { type EvictionRound, SegmentEviction } from './segment-eviction.ts'
 import * as layout from './segment-pages.ts'
-import { headerAt, keyAt, pageOf, SegmentPages, segmentSize } from './segment-pages.ts'
+import { SegmentPages } from './segment-pages.ts'
 import { SlotHashes } from './slot-hashes.ts'
 
 export { CPU, DISK, GPU, SPECULATIVE } from './planes.ts'
 
-// Constants of the module itself are folded into compiled code, imported ones are not.
+// Constants and functions of the module itself are folded into compiled code, imported ones are looked up at every use.
 const { NEXT_SLOT, STATE, LENGTH_MASK, EPOCH_SHIFT, EPOCH_MASK } = layout
+const { headerAt, keyAt, pageOf, segmentSize } = layout
+const { countBits, firstBits, lowestBit } = bitSets
+const { commonRun } = prefixLookup
 /** What became of a reference that was to be taken away. */
 export const REMOVED = 2
 export const HELD_ELSEWHERE = 1
@@ -70,6 +74,9 @@ export class SegmentIndex {
   /** Key of the block that `findNamed` found. */
   keyLo = 0
   keyHi = 0
+  /** Blocks that the last `removeNamedRun` took a reference from, and those that the owner does not hold at all. */
+  removedOfRun = 0
+  unknownOfRun = 0
   /** Forgets what was not matched for longest; idle until a round is begun with `evict`. */
   readonly eviction: SegmentEviction
 
@@ -335,6 +342,51 @@ export class SegmentIndex {
     }
     if (this.#holders.isEmpty(base)) this.#free(base)
     return REMOVED
+  }
+
+  /**
+   * Takes one reference from each of the blocks with these hashes that are slots of one segment, one after the other from
+   * the first hash on, in either direction. What became of them is in `removedOfRun` and `unknownOfRun`.
+   *
+   * @param hashes pairs; the first one is pair number `from`
+   * @param count most blocks
+   * @returns blocks that were looked at, at least one
+   */
+  removeNamedRun(
+    owner: number,
+    plane: number,
+    hashes: Int32Array,
+    from: number,
+    count: number,
+  ): number {
+    this.removedOfRun = 0
+    this.unknownOfRun = 1
+    const lo = hashes[2 * from]!
+    const hi = hashes[2 * from + 1]!
+    let slot = this.#nextRemoved
+    if (slot === 0 || !this.#hashes.has(slot, lo, hi)) slot = this.#hashes.find(lo, hi)
+    if (slot === 0) return 1
+    const base = this.#segments.baseOf(slot)
+    // Engines mostly remove a chain from its end.
+    let first =
+      slot - this.#hashes.runFrom(slot, -1, hashes, from, Math.min(count, slot - base + 1))
+    let run = slot - first
+    first++
+    if (run === 1) {
+      const page = this.#segments.pages[pageOf(slot)]!
+      const end = base + (page[headerAt(base) + STATE]! & LENGTH_MASK)
+      run = this.#hashes.runFrom(slot, 1, hashes, from, Math.min(count, end - slot))
+    }
+    this.#nextRemoved = first - 1
+    const slots = firstBits(run) << (first - base)
+    const dropped = this.#holders.drop(base, owner, plane, slots)
+    this.removedOfRun = countBits(dropped)
+    this.unknownOfRun = 0
+    for (let rest = slots & ~dropped; rest !== 0; rest &= rest - 1) {
+      if (!this.#holders.hasOwner(base, owner, rest & -rest)) this.unknownOfRun++
+    }
+    if (this.#holders.isEmpty(base)) this.#free(base)
+    return run
   }
 
   /** Takes one reference from each of `count` blocks that the owner holds in that plane. */

@@ -1,5 +1,9 @@
 import type { MemoryBudget } from './memory-budget.ts'
-import { mix } from './mix.ts'
+import * as mixing from './mix.ts'
+import { moveUp } from './table-entries.ts'
+
+// Constants and functions of the module itself are folded into compiled code, imported ones are looked up at every use.
+const { mix } = mixing
 
 export const HASH_PARTITIONS = 64
 const PARTITION_SHIFT = 26
@@ -46,6 +50,26 @@ export class SlotHashes {
     if (page === undefined) return false
     const k = (slot & SLOT_IN_PAGE) << 1
     return page[k] === lo && page[k + 1] === hi && (lo | hi) !== 0
+  }
+
+  /**
+   * How many slots have the hashes one after the other, the first of which is known to be the slot's.
+   *
+   * @param step 1 for the slots after the first one, -1 for those before it
+   * @param from number of the first hash
+   * @param limit must not go beyond the slot's page
+   */
+  runFrom(slot: number, step: number, hashes: Int32Array, from: number, limit: number): number {
+    const page = this.#pages[slot >>> PAGE_SLOTS_LOG2]!
+    let k = (slot & SLOT_IN_PAGE) << 1
+    let run = 1
+    for (; run < limit; run++) {
+      k += step * 2
+      const lo = hashes[(from + run) << 1]!
+      const hi = hashes[((from + run) << 1) + 1]!
+      if (page[k] !== lo || page[k + 1] !== hi || (lo | hi) === 0) break
+    }
+    return run
   }
 
   /**
@@ -164,7 +188,7 @@ export class SlotHashes {
     let table = this.#tables[partition]
     const entries = table === undefined ? 0 : table.length >>> 1
     const count = this.#counts[partition]!
-    if (table === undefined || count * 4 >= entries * 3) {
+    if (table === undefined || count * 8 >= entries * 5) {
       const more = Math.max(entries, FIRST_ENTRIES)
       if (this.#take(more * ENTRY_BYTES)) table = this.#resize(partition, entries + more)
       else if (table === undefined || count * 16 >= entries * 15) return false
@@ -211,12 +235,12 @@ export class SlotHashes {
     const old = this.#tables[partition]
     const resized = new Int32Array(entries * 2)
     const mask = resized.length - 1
-    for (let i = 0; old !== undefined && i < old.length; i += 2) {
-      if (old[i] === 0) continue
-      let j = (old[i + 1]! << 1) & mask
+    const end = old === undefined ? 0 : moveUp(old)
+    for (let i = 0; i < end; i += 2) {
+      let j = (old![i + 1]! << 1) & mask
       while (resized[j] !== 0) j = (j + 2) & mask
-      resized[j] = old[i]!
-      resized[j + 1] = old[i + 1]!
+      resized[j] = old![i]!
+      resized[j + 1] = old![i + 1]!
     }
     this.#tables[partition] = resized
     return resized

@@ -93,6 +93,74 @@ describe('OwnedHashes', () => {
     })
   }
 
+  for (const [what, seeds] of [
+    ['alike', [5, 5, 5]],
+    ['each its own way', [1, 2, 3]],
+  ] as const) {
+    it(`removes many blocks at once as one by one where engines hash ${what}`, () => {
+      const random = seeded(21)
+      const pick = below(random)
+      const chains = randomChains(random, 10, 80)
+      // Two of everything: what one removes at once, the other removes one by one.
+      const sides = [0, 1].map(() => {
+        const budget = new MemoryBudget(1 << 30)
+        const index = new SegmentIndex(budget)
+        const joins = seeds.map(() => {
+          const join = new OwnedHashes(index, budget)
+          join.begin(index.addOwner())
+          return join
+        })
+        return { index, joins }
+      })
+      const [atOnce, oneByOne] = sides as [(typeof sides)[0], (typeof sides)[0]]
+      let most = 0
+      for (let step = 0; step < 6000; step++) {
+        const e = pick(seeds.length)
+        const keys = chains[pick(chains.length)]!
+        const length = keys.length / 2
+        const from = pick(length)
+        const count = 1 + pick(length - from)
+        const plane = pick(4) === 0 ? CPU : GPU
+        const hashes = Array.from({ length: count }, (_, i) => hashed(keys, from + i, seeds[e]!))
+        const action = pick(100)
+        if (action < 50) {
+          const given = keys.slice(2 * from, 2 * (from + count))
+          const lo = from === 0 ? 0 : keys[2 * from - 2]!
+          const hi = from === 0 ? 0 : keys[2 * from - 1]!
+          const pairs = Int32Array.from(hashes.flat())
+          for (const { joins } of sides) joins[e]!.store(plane, pairs, given, count, lo, hi)
+        } else if (action < 97) {
+          // From the end mostly, else from the beginning, in disorder, or with some of them twice.
+          const kind = pick(6)
+          if (kind < 3) hashes.reverse()
+          else if (kind === 3) hashes.sort(([a], [b]) => a - b)
+          else if (kind === 4) hashes.splice(pick(count), 0, ...hashes.slice(0, 3))
+          const pairs = Int32Array.from(hashes.flat())
+          let removed = 0
+          for (const [lo, hi] of hashes) if (oneByOne.joins[e]!.remove(plane, lo, hi)) removed++
+          assert.equal(atOnce.joins[e]!.removeAll(plane, pairs, hashes.length), removed)
+          most = Math.max(most, removed)
+        } else if (action === 97) {
+          for (const { index } of sides) index.evict({ share: 0.3, pages: 0 })
+          for (const { index } of sides) while (index.eviction.isActive) index.eviction.step(100)
+        }
+        assert.equal(atOnce.index.blocks, oneByOne.index.blocks, `step ${step}`)
+        for (const [i, join] of atOnce.joins.entries()) {
+          const other = oneByOne.joins[i]!
+          assert.deepEqual([join.size, join.forgotten], [other.size, other.forgotten])
+        }
+        const found = sides.map(({ index }) => {
+          const owners = index.lookup(keys, 0, length)
+          return Array.from({ length: owners }, (_, place) => index.found(place))
+            .sort((a, b) => a - b)
+            .map((owner) => [owner, index.matched(owner)])
+        })
+        assert.deepEqual(found[0], found[1], `step ${step}`)
+      }
+      assert.ok(most > 40, `${most} at once`)
+    })
+  }
+
   it('leaves a hash to the block that an engine gave it to first, and tells engines apart', () => {
     const budget = new MemoryBudget(1 << 30)
     const index = new SegmentIndex(budget)
