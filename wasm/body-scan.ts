@@ -29,8 +29,11 @@ const MAX_DEPTH: i32 = 8000
 const PIECES: usize = 16384
 const PIECE_BYTES: usize = 12
 const MAX_PIECES: i32 = 20000
+/** Messages: where one begins and ends, its hash, whether it is ASCII; 32 bits each. Each has a piece at least. */
+const MESSAGES: usize = 262144
+const MESSAGE_BYTES: usize = 16
 /** Where the body is put. */
-const INPUT: usize = 262144
+const INPUT: usize = 589824
 
 const PLAIN: i32 = 0
 const ESCAPED: i32 = 1
@@ -43,6 +46,7 @@ let depthLimit: i32 = 0
 /** Set by `stringEnd` where the string has an escape. */
 let escaped: i32 = 0
 let pieces: i32 = 0
+let messages: i32 = 0
 
 /** Position of the first byte that is no white space. */
 // @ts-ignore: decorator
@@ -379,8 +383,13 @@ function messagesEnd(at: usize): usize {
   at = ink(at + 1)
   while (at != 0) {
     if (load<u8>(at) != OPEN_BRACE) return 0
+    const message = MESSAGES + <usize>messages * MESSAGE_BYTES
+    const start = at
     at = messageEnd(at)
     if (at == 0) return 0
+    messages++
+    store<u32>(message, <u32>start)
+    store<u32>(message, <u32>at, 4)
     at = nextItem(at, CLOSE_BRACKET)
   }
   return closedAt
@@ -411,6 +420,7 @@ export function scan(length: i32, maxContainers: i32, maxValues: i32, maxDepth: 
   containers = 0
   commas = 0
   pieces = 0
+  messages = 0
   containerLimit = maxContainers
   commaLimit = maxValues
   depthLimit = min(maxDepth, MAX_DEPTH)
@@ -576,4 +586,47 @@ export function stringText(
   isAscii: bool,
 ): i32 {
   return finish(to, putString(to, start, end), limit, isAscii)
+}
+
+const FACTOR_A: u64 = 0x9e3779b97f4a7c15
+const FACTOR_B: u64 = 0xc2b2ae3d27d4eb4f
+const HIGH_BITS: u64 = 0x8080808080808080
+
+// @ts-ignore: decorator
+@inline
+function mixed(hash: u64, bytes: u64, factor: u64): u64 {
+  const product = (hash ^ bytes) * factor
+  return product ^ (product >> 29)
+}
+
+/**
+ * Hashes each message, by 30 bits, and sees whether it is ASCII.
+ *
+ * @returns how many of them stand at MESSAGES
+ */
+export function hashMessages(): i32 {
+  for (let i = 0; i < messages; i++) {
+    const message = MESSAGES + <usize>i * MESSAGE_BYTES
+    const end = <usize>load<u32>(message, 4)
+    let at = <usize>load<u32>(message)
+    let a: u64 = <u64>(end - at)
+    let b: u64 = 0
+    let bits: u64 = 0
+    for (; at + 16 <= end; at += 16) {
+      const first = load<u64>(at)
+      const second = load<u64>(at, 8)
+      a = mixed(a, first, FACTOR_A)
+      b = mixed(b, second, FACTOR_B)
+      bits |= first | second
+    }
+    for (; at < end; at++) {
+      const byte = <u64>load<u8>(at)
+      a = mixed(a, byte, FACTOR_A)
+      bits |= byte
+    }
+    const hash = mixed(a, b, FACTOR_B)
+    store<u32>(message, <u32>(hash ^ (hash >> 32)) & 0x3fffffff, 8)
+    store<u32>(message, <u32>((bits & HIGH_BITS) == 0), 12)
+  }
+  return messages
 }

@@ -1,5 +1,5 @@
 // Reads the elements of a msgpack array of integers of at most 32 bits, as token ids are.
-// AssemblyScript, compiled by scripts/build-token-walk.ts into src/kvcache/events/token-walk-wasm.ts; it is not checked by
+// AssemblyScript, compiled by scripts/build-wasm.ts into src/kvcache/events/token-walk-wasm.ts; it is not checked by
 // TypeScript.
 //
 // Where an element begins is known only when the size of the one before is, so a walk waits for memory at each. First, for

@@ -40,6 +40,23 @@ export interface ChatPrompt {
    * without its highest bit, zeros at the end. Absent or undefined when the body was made rather than sent, or is uncommon.
    */
   words?(maxBytes: number): Int32Array | undefined
+  /**
+   * Where the messages stand in the bytes of the body: those that are known need not be decoded. Absent or undefined when
+   * the body was made rather than sent, or is uncommon.
+   */
+  sent?(): SentMessages | undefined
+}
+
+/** The messages of a chat in the bytes of its body, which is JSON in UTF-8 that names them once. */
+export interface SentMessages {
+  /** All of the body. Never changed. */
+  readonly bytes: Uint8Array
+  readonly isAscii: boolean
+  /** Where the list of messages begins and ends: its brackets included. */
+  readonly start: number
+  readonly end: number
+  /** Of each message where it begins, where it ends, 30 bits by which messages can be told apart, and 1 where it is ASCII. */
+  readonly spans: Int32Array
 }
 
 /** `chat` is `/v1/chat/completions`, `messages` Anthropic's `/v1/messages`, `responses` `/v1/responses`. */

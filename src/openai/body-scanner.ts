@@ -1,11 +1,14 @@
 import { isAscii, isUtf8 } from 'node:buffer'
 import { endianness } from 'node:os'
+import type { SentMessages } from '../framework/request.ts'
 import { BODY_SCAN_WASM } from './body-scan-wasm.ts'
 import type { JsonLimits } from './json-bounds.ts'
 
 /** Where the compiled code expects the body, and where it lists the top-level members (wasm/body-scan.ts). */
-const INPUT = 262_144
+const INPUT = 589_824
 const MEMBERS = 1024
+const MESSAGES = 262_144
+const MESSAGE_NUMBERS = 4
 const MEMBER_NUMBERS = 4
 const WORD_BYTES = 4
 const SLACK_BYTES = 128
@@ -25,6 +28,7 @@ declare const WebAssembly: {
 interface Scan {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number }
   scan(length: number, maxContainers: number, maxValues: number, maxDepth: number): number
+  hashMessages(): number
   messagesText(to: number, first: number, end: number, limit: number, isAscii: boolean): number
   stringText(to: number, start: number, end: number, limit: number, isAscii: boolean): number
 }
@@ -61,6 +65,18 @@ class Room {
     const from = MEMBERS / WORD_BYTES
     for (let i = 0; i < count * MEMBER_NUMBERS; i++) members.push(this.#words[from + i]! - INPUT)
     return members
+  }
+
+  /** The messages of the body that was put in last, as `SentMessages.spans` has them. */
+  messages(): Int32Array {
+    const count = this.#code.hashMessages()
+    const from = MESSAGES / WORD_BYTES
+    const spans = this.#words.slice(from, from + count * MESSAGE_NUMBERS)
+    for (let i = 0; i < spans.length; i += MESSAGE_NUMBERS) {
+      spans[i]! -= INPUT
+      spans[i + 1]! -= INPUT
+    }
+    return spans
   }
 
   /** A text of the body of `length` bytes that was put in last; `write` puts it where it is told to. */
@@ -157,6 +173,15 @@ export class ScannedBody {
     return this.#find('messages') >= 0
   }
 
+  /** The messages as they were sent, which there must be. */
+  messages(): SentMessages {
+    this.#reload()
+    const at = this.#find('messages')
+    const { bytes, isAscii: ascii } = this
+    const [start, end] = [this.#valueStart(at), this.#valueEnd(at)]
+    return { bytes, isAscii: ascii, start, end, spans: this.#room.messages() }
+  }
+
   /** The bytes of `tools`, then each message's role, text and tool calls, one to a line, as `ChatPrompt.words` says. */
   messagesWords(maxBytes: number): Int32Array {
     const tools = this.isArray('tools') ? this.#find('tools') : -1
@@ -209,12 +234,14 @@ export class ScannedBody {
   }
 
   #words(write: (code: Scan, to: number) => number): Int32Array {
-    const room = this.#room
-    // Another body may have come since.
-    if (room.bodies !== this.#number) {
-      room.load(this.bytes, this.#limits)
-      this.#number = room.bodies
-    }
-    return room.words(this.bytes.length, write)
+    this.#reload()
+    return this.#room.words(this.bytes.length, write)
+  }
+
+  /** Another body may have come since. */
+  #reload(): void {
+    if (this.#room.bodies === this.#number) return
+    this.#room.load(this.bytes, this.#limits)
+    this.#number = this.#room.bodies
   }
 }

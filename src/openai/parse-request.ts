@@ -5,6 +5,7 @@ import type {
   ChatPrompt,
   EncodingOptions,
   Prompt,
+  SentMessages,
   TextPrompt,
 } from '../framework/request.ts'
 import type { ParsedRequest } from '../framework/services.ts'
@@ -106,6 +107,11 @@ class BodyChat implements ChatPrompt {
     // Elsewhere not all of the prompt is in the messages.
     const isAllInMessages = this.api === 'chat' || this.#body.get('system') === undefined
     return scanned?.hasMessages && isAllInMessages ? scanned.messagesWords(maxBytes) : undefined
+  }
+
+  sent(): SentMessages | undefined {
+    const { scanned } = this.#body
+    return scanned?.hasMessages === true ? scanned.messages() : undefined
   }
 }
 

@@ -1,7 +1,8 @@
 import type { ChatPrompt, EncodingOptions, TextPrompt, TokensPrompt } from '../framework/request.ts'
 import type { ChatTemplate } from './chat/chat-template.ts'
 import type { EngineRules } from './chat/engine-rules.ts'
-import { type RenderedChat, renderChat } from './chat/render-chat.ts'
+import { renderChat } from './chat/render-chat.ts'
+import type { RenderedChat } from './chat/rendered-chat.ts'
 import { Unrenderable } from './chat/unrenderable.ts'
 import { type Doubt, doubt } from './doubt.ts'
 import { commonIds, mediaIds, withMediaIds } from './media-ids.ts'
@@ -122,12 +123,12 @@ function textEncoding(
 function encodeChat(
   tokenizer: ModelTokenizer,
   prompt: ChatPrompt,
-  { text, marked, encoding, doubt: why }: RenderedChat,
+  { parts, markedParts, encoding, doubt: why }: RenderedChat,
   facts: EngineFacts,
 ): Outcome | Promise<Outcome> {
   const addSpecialTokens = encoding.addSpecialTokens === true
-  const texts = marked === undefined ? [text] : [text, marked]
-  const encoded = texts.map((each) => tokenizer.encode(each, addSpecialTokens))
+  const texts = markedParts === undefined ? [parts] : [parts, markedParts]
+  const encoded = texts.map((each) => tokenizer.encodeParts(each, addSpecialTokens))
   return afterAll(encoded, ([whole, withMark]) => {
     if ('code' in whole!) return whole
     const first = tokenizer.encoderDoubts.chat ?? why ?? whole!.doubt

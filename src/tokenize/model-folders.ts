@@ -15,8 +15,8 @@ export class ModelFolders {
   readonly #logger: Logger
   #configured: Readonly<Record<string, string>> = {}
   #fallbackModel: string | undefined
-  /** Names of the folders that hold a tokenizer. */
-  #present: ReadonlySet<string> = new Set()
+  /** The paths of the folders that hold a tokenizer, by their names. */
+  #present: ReadonlyMap<string, string> = new Map()
   #scannedAtMs = Number.NEGATIVE_INFINITY
 
   /** @param directory undefined when no tokenizers are mounted */
@@ -42,7 +42,7 @@ export class ModelFolders {
   all(): readonly string[] {
     this.#scan()
     const named = Object.values(this.#configured).map((folder) => this.#path(folder))
-    const found = [...this.#present].map((name) => this.#path(name))
+    const found = [...this.#present.values()]
     return [...new Set([...named, ...found])].filter(holdsTokenizer)
   }
 
@@ -65,16 +65,17 @@ export class ModelFolders {
   #search(base: string): string | undefined {
     for (const name of [this.#fallbackModel, base]) {
       const folder = name?.replaceAll('/', '--')
-      if (folder !== undefined && this.#present.has(folder)) return this.#path(folder)
+      const path = folder === undefined ? undefined : this.#present.get(folder)
+      if (path !== undefined) return path
     }
-    const [only, ...others] = this.#present
-    if (only === undefined || others.length > 0) return undefined
+    if (this.#present.size !== 1) return undefined
+    const [only] = this.#present.values()
     this.#logger.warnOnce(
       'only-tokenizer',
       'the only tokenizer there is serves every model that has no folder of its own',
-      { folder: this.#path(only) },
+      { folder: only },
     )
-    return this.#path(only)
+    return only
   }
 
   #searchAgain(base: string): string | Doubt {
@@ -96,9 +97,10 @@ export class ModelFolders {
     try {
       const directory = this.#directory
       const names = readdirSync(directory).filter((name) => holdsTokenizer(join(directory, name)))
-      this.#present = new Set(names.length === 0 && holdsTokenizer(directory) ? ['.'] : names)
+      const isFolder = names.length === 0 && holdsTokenizer(directory)
+      this.#present = new Map((isFolder ? ['.'] : names).map((name) => [name, this.#path(name)]))
     } catch (error) {
-      this.#present = new Set()
+      this.#present = new Map()
       this.#logger.warnOnce('tokenizers-dir', 'the tokenizers directory cannot be read', {
         directory: this.#directory,
         error: String(error),

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { PROMPT_TOKENS, type PromptTokens } from '../framework/attributes.ts'
 import type { Cancellation } from '../framework/cancellation.ts'
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
@@ -45,6 +46,9 @@ const MESSAGES_BYTES = 32 * 1024 * 1024
 
 /** Shorter bodies are parsed in less time than they are compared with known ones. */
 const MIN_KNOWN_BYTES = 4096
+
+/** New messages of so many bytes are parsed in one turn of the event loop and rendered in the next: some 2 ms each. */
+const MAX_TURN_BYTES = 128 * 1024
 
 /** How long a folder that could not be read is left alone. */
 const RETRY_MS = 30_000
@@ -264,16 +268,29 @@ export class PromptTokenizer implements Tokenizer {
     const tokenizer = this.#tokenizerOf(model)
     if ('code' in tokenizer) return tokenizer
     try {
-      const renderOwn = this.#trustsOwnTemplates
-        ? this.#ownTemplates.render.bind(this.#ownTemplates)
-        : undefined
-      const isLong = prompt.kind === 'chat' && bodyBytes >= MIN_KNOWN_BYTES
-      const read = isLong ? this.#messages.read(prompt) : prompt
-      return encodePrompt(tokenizer, read, this.#factsOf(model), renderOwn)
+      if (prompt.kind === 'text' || bodyBytes < MIN_KNOWN_BYTES) {
+        return this.#encodeRead(tokenizer, model, prompt)
+      }
+      const read = this.#messages.read(prompt)
+      if ((read.newBytes ?? 0) <= MAX_TURN_BYTES) return this.#encodeRead(tokenizer, model, read)
+      return nextTurn()
+        .then(() => this.#encodeRead(tokenizer, model, read))
+        .catch(unreadable)
     } catch (error) {
-      // Such as nesting deeper than the stack. The message could quote the prompt.
-      return doubt('unreadable', `the prompt cannot be rendered: ${(error as Error).name}`)
+      return unreadable(error)
     }
+  }
+
+  /** @throws when the prompt cannot be rendered */
+  #encodeRead(
+    tokenizer: ModelTokenizer,
+    model: string,
+    prompt: TextPrompt | ChatPrompt,
+  ): Outcome | Promise<Outcome> {
+    const renderOwn = this.#trustsOwnTemplates
+      ? this.#ownTemplates.render.bind(this.#ownTemplates)
+      : undefined
+    return encodePrompt(tokenizer, prompt, this.#factsOf(model), renderOwn)
   }
 
   #tokenizerOf(model: string): ModelTokenizer | Doubt {
@@ -347,6 +364,11 @@ export class PromptTokenizer implements Tokenizer {
     }
     return bytes
   }
+}
+
+/** Such as nesting deeper than the stack. The message could quote the prompt. */
+function unreadable(error: unknown): Doubt {
+  return doubt('unreadable', `the prompt cannot be rendered: ${(error as Error).name}`)
 }
 
 /** What an engine said earlier of the beginning of a conversation, and an estimate of what came to it since. */

@@ -15,7 +15,8 @@ export interface AddedToken {
  * tokenizer of Hugging Face's, so that the ids of a piece can be remembered and used wherever it stands.
  */
 export class SegmentSplitter {
-  readonly #pattern: RegExp | undefined
+  /** Undefined without added tokens. */
+  readonly #finder: TokenFinder | undefined
   readonly #tokens = new Map<string, AddedToken>()
   /** Tokens behind which a text can be cut, see `Segments.cuts`. */
   readonly #cutting = new Set<AddedToken>()
@@ -28,9 +29,8 @@ export class SegmentSplitter {
     for (const token of added) {
       if (!token.normalized && token.content !== '') this.#tokens.set(token.content, token)
     }
-    // The longest of those that begin at one place wins: alternatives are tried in this order.
-    const contents = [...this.#tokens.keys()].sort((a, b) => b.length - a.length)
-    if (contents.length > 0) this.#pattern = new RegExp(contents.map(escapePattern).join('|'), 'g')
+    const contents = [...this.#tokens.keys()]
+    if (contents.length > 0) this.#finder = new TokenFinder(contents)
     for (const token of this.#tokens.values()) {
       const { content, rstrip } = token
       if (!rstrip && !contents.some((other) => goesOn(other, content))) this.#cutting.add(token)
@@ -51,20 +51,57 @@ export class SegmentSplitter {
       if (this.#partsOf === undefined) pieces.push(piece)
       else pieces.push(...this.#partsOf(piece))
     }
-    const pattern = this.#pattern
-    if (pattern !== undefined) {
-      pattern.lastIndex = start
-      for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-        const token = this.#tokens.get(match[0])!
-        pushText(match.index, token.lstrip)
-        pieces.push(token.id)
-        from = match.index + match[0].length
-        trimStart = token.rstrip
-        if (this.#cutting.has(token)) cuts.push({ at: from, pieces: pieces.length })
-      }
+    for (let match = this.#next(text, start); match !== null; match = this.#next(text, from)) {
+      const token = this.#tokens.get(match[0])!
+      pushText(match.index, token.lstrip)
+      pieces.push(token.id)
+      from = match.index + match[0].length
+      trimStart = token.rstrip
+      if (this.#cutting.has(token)) cuts.push({ at: from, pieces: pieces.length })
     }
     pushText(text.length, false)
     return { pieces, cuts }
+  }
+
+  #next(text: string, from: number): RegExpExecArray | null {
+    return this.#finder === undefined ? null : this.#finder.next(text, from)
+  }
+}
+
+/** Finds added tokens in texts. */
+class TokenFinder {
+  readonly #pattern: RegExp
+  /** The first character of all tokens; undefined where they begin otherwise, or are no longer than that. */
+  readonly #first: string | undefined
+  /** The codes of what follows it in one token or another. */
+  readonly #seconds: ReadonlySet<number>
+
+  /** @param contents at least one */
+  constructor(contents: readonly string[]) {
+    // The longest of those that begin at one place wins: alternatives are tried in this order.
+    const sorted = contents.toSorted((a, b) => b.length - a.length)
+    const first = sorted[0]![0]!
+    const isCommon = sorted.every((content) => content[0] === first && content.length > 1)
+    this.#first = isCommon ? first : undefined
+    this.#seconds = new Set(sorted.map((content) => content.charCodeAt(1)))
+    this.#pattern = new RegExp(sorted.map(escapePattern).join('|'), isCommon ? 'y' : 'g')
+  }
+
+  /** Looks for the first character, many times faster than for the pattern, and tries that where it stands. */
+  next(text: string, from: number): RegExpExecArray | null {
+    const pattern = this.#pattern
+    const first = this.#first
+    if (first === undefined) {
+      pattern.lastIndex = from
+      return pattern.exec(text)
+    }
+    for (let at = text.indexOf(first, from); at >= 0; at = text.indexOf(first, at + 1)) {
+      if (!this.#seconds.has(text.charCodeAt(at + 1))) continue
+      pattern.lastIndex = at
+      const match = pattern.exec(text)
+      if (match !== null) return match
+    }
+    return null
   }
 }
 

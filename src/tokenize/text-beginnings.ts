@@ -17,6 +17,7 @@ export interface Beginning {
 export interface Learned {
   /** Where the cut is in the text. */
   readonly at: number
+  /** Copied where they are kept: they may be part of others. */
   readonly ids: Int32Array
   /** Pieces of text. */
   readonly pieces: number
@@ -52,7 +53,7 @@ export class TextBeginnings {
    * @param cuts in ascending order
    */
   learn(text: string, { end, node }: Beginning, cuts: readonly Learned[]): void {
-    const parts = cuts.map(({ at, ids, pieces }) => ({ at, value: { ids, pieces } }))
+    const parts = cuts.map(({ at, ids, pieces }) => ({ at, value: { ids: ids.slice(), pieces } }))
     this.#tree.learn(text, { end, node, values: [] }, parts)
   }
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { SchedulerError } from '../../src/framework/errors.ts'
 import { DEFAULT_LIMITS } from '../../src/framework/limits.ts'
 import { seededRandom } from '../../src/framework/random.ts'
+import type { Prompt } from '../../src/framework/request.ts'
 import { SOURCE_SHA256 } from '../../src/openai/body-scan-wasm.ts'
 import { BodyScanner } from '../../src/openai/body-scanner.ts'
 import { type BodyReading, parseRequest } from '../../src/openai/parse-request.ts'
@@ -186,6 +187,15 @@ const flat = (path: string, body: Buffer, reading: BodyReading) => {
   return prompt && estimateTokens(prompt)
 }
 
+/** No prompt where the body is refused. */
+function parseChat(body: Buffer): { readonly prompt: Prompt | undefined } {
+  try {
+    return parseRequest('/v1/chat/completions', [body], scanning)
+  } catch {
+    return { prompt: undefined }
+  }
+}
+
 describe('BodyScanner', () => {
   for (const seed of [1, 2, 3]) {
     it(`reads a body as JSON.parse does, seed ${seed}`, () => {
@@ -219,6 +229,37 @@ describe('BodyScanner', () => {
       Buffer.from(prompt.words!(MAX_BYTES)!.buffer).toString('latin1').slice(0, 10),
       'user\nfirst',
     )
+  })
+
+  it('tells where each message stands, and messages apart', () => {
+    const bodies = new Bodies(4)
+    const jsons = new Map<number, Set<string>>()
+    let count = 0
+    for (let i = 0; i < 1500; i++) {
+      const body = Buffer.from(bodies.body())
+      const { prompt } = parseChat(body)
+      // Another body has come meanwhile.
+      if (i % 5 === 0) scanning.scanner.scan(Buffer.from('{"messages":[{"role":"user"}]}'))
+      const sent = prompt?.kind === 'chat' ? prompt.sent?.() : undefined
+      if (sent === undefined) continue
+      const { bytes, isAscii, spans, start, end } = sent
+      const messages = JSON.parse(body.toString()).messages as readonly unknown[]
+      assert.deepEqual(JSON.parse(body.toString('utf8', start, end)), messages)
+      assert.equal(bytes, body)
+      assert.equal(spans.length, messages.length * 4)
+      for (const [at, message] of messages.entries()) {
+        const [from, to, hash, ascii] = spans.subarray(at * 4, at * 4 + 4) as unknown as number[]
+        const json = body.toString('utf8', from, to)
+        assert.deepEqual(JSON.parse(json), message)
+        assert.equal(ascii === 1, /^[\0-\x7f]*$/.test(json), json)
+        assert.ok(ascii === 1 || !isAscii)
+        jsons.set(hash!, (jsons.get(hash!) ?? new Set()).add(json))
+        count++
+      }
+    }
+    assert.ok(count > 500, `${count} messages`)
+    const largest = Math.max(...Array.from(jsons.values(), ({ size }) => size))
+    assert.equal(largest, 1, 'different messages have the same hash')
   })
 
   it('cuts a text before a character that would not be whole', () => {

@@ -23,6 +23,19 @@ describe('partsOf', function () {
     assert.deepEqual(partsOf('', 3), [''])
   })
 
+  it('gives a text with another beginning mostly the same parts', () => {
+    const lines = Array.from(
+      { length: 2000 },
+      (_, i) => `line ${i} of the text, and ${i % 37} more\n`,
+    )
+    const parts = partsOf(lines.join(''))
+    const others = partsOf(`Today is another day.\n${lines.join('')}`)
+    assert.equal(others.join(''), `Today is another day.\n${lines.join('')}`)
+    const same = others.filter((part) => parts.includes(part)).join('').length
+    assert.ok(same > parts.join('').length - 2000, `${same} characters are in the same parts`)
+    assert.ok(parts[0]!.length < 1100 && parts.length > 5, `${parts.length} parts`)
+  })
+
   it("gives Qwen3's tokenizer parts whose ids are those of the whole", () => {
     const directory = tokenizersDir('m')
     try {

@@ -1,7 +1,7 @@
-// Made by scripts/build-token-walk.ts; do not edit.
+// Made by scripts/build-wasm.ts; do not edit.
 
 /** SHA-256 of the wasm/token-walk.ts that this was compiled from. */
-export const SOURCE_SHA256 = '00824466649d7289321443a69c882f385712a08f72967f9caca4be7f3cf54829'
+export const SOURCE_SHA256 = 'a3f22ebcb63841229a3fdb2856fd4115e4bb126ccb371e595f238ff0e5d11a02'
 
 /** The compiled module, in base64. */
 export const TOKEN_WALK_WASM =

@@ -75,7 +75,7 @@ export class ChatTemplate {
 
   /** True when the template has the role in quotes: then it is trusted to know what to do with it. */
   namesDeveloper(withTools: boolean): boolean {
-    return /"developer"|'developer'/.test(this.#pick(withTools).text)
+    return this.#pick(withTools).namesDeveloper
   }
 
   /**
@@ -97,12 +97,16 @@ export class ChatTemplate {
 
   /** True when the template's text has the word in it: else a variable of that name cannot matter. */
   mentions(word: string, withTools: boolean): boolean {
-    return this.#pick(withTools).text.includes(word)
+    return this.#pick(withTools).mentions(word)
   }
 
-  /** @throws when the template refuses the messages or does not get what it needs */
-  render(variables: Readonly<Record<string, unknown>>, withTools: boolean): string {
-    return this.#pick(withTools).template.render({ ...this.tokens, ...variables })
+  /**
+   * The text in parts, as `JinjaTemplate.renderParts` gives them.
+   *
+   * @throws when the template refuses the messages or does not get what it needs
+   */
+  render(variables: Readonly<Record<string, unknown>>, withTools: boolean): readonly string[] {
+    return this.#pick(withTools).template.renderParts(variables, this.tokens)
   }
 
   #pick(withTools: boolean): NamedTemplate {
@@ -111,13 +115,25 @@ export class ChatTemplate {
 }
 
 class NamedTemplate {
-  readonly text: string
   readonly template: JinjaTemplate
+  readonly namesDeveloper: boolean
+  readonly #text: string
+  readonly #mentioned = new Map<string, boolean>()
   readonly #formats = new Map<EngineRules['contentLoops'], ContentFormat>()
 
   constructor(text: string) {
-    this.text = text
+    this.#text = text
     this.template = new JinjaTemplate(text)
+    this.namesDeveloper = /"developer"|'developer'/.test(text)
+  }
+
+  mentions(word: string): boolean {
+    let isMentioned = this.#mentioned.get(word)
+    if (isMentioned === undefined) {
+      isMentioned = this.#text.includes(word)
+      this.#mentioned.set(word, isMentioned)
+    }
+    return isMentioned
   }
 
   contentFormat(loops: EngineRules['contentLoops']): ContentFormat {

@@ -73,14 +73,13 @@ export function chatVariables(
   if (truthOf(body.continue_final_message, false) && truthOf(body.add_generation_prompt, false)) {
     return refused('continue_final_message excludes add_generation_prompt')
   }
-  const { continue_final_message: continues, ...rest } = variables
-  const continuesFinal = truthOf(continues, false)
+  const continuesFinal = truthOf(variables.continue_final_message, false)
+  const startsAnswer = truthOf(variables.add_generation_prompt, true) && !continuesFinal
+  delete variables.continue_final_message
+  variables.messages = messages
+  variables.add_generation_prompt = startsAnswer
   return {
-    variables: {
-      ...rest,
-      messages,
-      add_generation_prompt: truthOf(rest.add_generation_prompt, true) && !continuesFinal,
-    },
+    variables,
     messages,
     continuesFinal,
     hasMedia: reader.hasMedia,
@@ -198,17 +197,17 @@ class MessageReader {
   readonly #options: VariablesOptions
 
   /** Of messages that nobody may change, as these rules and options have them. */
-  readonly #known: WeakMap<object, ReadMessage>
+  #known: WeakMap<object, ReadMessage> | undefined
 
   constructor(rules: EngineRules, options: VariablesOptions) {
     this.#rules = rules
     this.#options = options
-    this.#known = knownMessages(rules, options)
   }
 
   /** What was made of a message that nobody may change is not made again. */
   message(message: unknown): Fields | Unrenderable {
     if (!isFields(message) || !Object.isFrozen(message)) return this.#read(message)
+    this.#known ??= knownMessages(this.#rules, this.#options)
     const known = this.#known.get(message)
     if (known !== undefined) {
       this.doubt ??= known.doubt

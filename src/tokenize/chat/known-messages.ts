@@ -1,72 +1,137 @@
-import type { ChatPrompt } from '../../framework/request.ts'
-import { BeginningTree, type FoundBeginning, type LearnedPart } from '../beginning-tree.ts'
+import { LRUCache } from 'lru-cache'
+import type { ChatPrompt, SentMessages } from '../../framework/request.ts'
 import type { Fields } from './fields.ts'
-import { messageSpans } from './message-spans.ts'
+import { parsePythonJson } from './python-json.ts'
 
-/** Memory of a parsed message beside its JSON, by character of that. */
-const BYTES_PER_CHARACTER = 2
+const SPAN_NUMBERS = 4
 
+/** Memory of a message besides its JSON and what that is parsed to: list links, map slot. */
+const ENTRY_BYTES = 300
+/** Memory of a message by byte of its JSON, which is kept, and of what it is parsed to. */
+const BYTES_PER_BYTE = 3
+
+/** A body of which the messages are known or were read one by one. */
+export interface ReadChat extends ChatPrompt {
+  /** The same as `parsePythonJson` of all of it. */
+  pythonBody?(): Fields
+  /** How many bytes of messages were not known; absent where messages are not told apart. */
+  readonly newBytes?: number
+}
+
+/** A message that was parsed, and its JSON, which stands in `bytes` with those that came with it. */
 interface Known {
+  readonly bytes: Buffer
+  readonly from: number
+  readonly to: number
   readonly message: Fields
-  /** Of its JSON. */
-  readonly characters: number
+  /** Undefined until somebody wants it. */
+  python: Fields | undefined
 }
 
 /**
- * Messages of chats that were parsed: where the JSON of a chat begins with the same ones as that of an earlier one, only what
- * follows is parsed, and the messages before it are the same objects. They are frozen, by
- * which what is made of them knows that it can be kept.
+ * Messages of chats that were parsed: those whose bytes came before are neither decoded nor parsed again, and are the same
+ * objects. They are frozen, by which what is made of them knows that it can be kept. The least recently used go first.
  */
 export class KnownMessages {
-  readonly #tree: BeginningTree<Known>
+  readonly #known: LRUCache<number, Known>
 
-  /** @param maxBytes estimated as two bytes a character of JSON, and as much again for what it is parsed to */
+  /** @param maxBytes estimated as three bytes a byte of JSON */
   constructor(maxBytes: number) {
-    this.#tree = new BeginningTree(maxBytes, ({ characters }) => characters * BYTES_PER_CHARACTER)
+    this.#known = new LRUCache({
+      maxSize: maxBytes,
+      maxEntrySize: Math.ceil(maxBytes / 4),
+      sizeCalculation: ({ from, to }) => ENTRY_BYTES + (to - from) * BYTES_PER_BYTE,
+    })
   }
 
   get bytes(): number {
-    return this.#tree.bytes
+    return this.#known.calculatedSize
   }
 
   /** The same prompt, with a body of which only what is new has been parsed. */
-  read(prompt: ChatPrompt): ChatPrompt {
-    const json = prompt.text?.()
-    if (json === undefined) return prompt
-    const body = this.#parse(json)
-    if (body === undefined) return prompt
-    const { kind, api } = prompt
-    return { kind, ...(api !== undefined && { api }), body, text: () => json }
+  read(prompt: ChatPrompt): ReadChat {
+    const sent = prompt.sent?.()
+    if (sent === undefined) return prompt
+    const bytes = asBuffer(sent.bytes)
+    const messages: Known[] = []
+    const added: Known[] = []
+    const hashes: number[] = []
+    let newBytes = 0
+    const { spans } = sent
+    for (let i = 0; i < spans.length; i += SPAN_NUMBERS) {
+      const [start, end, hash] = [spans[i]!, spans[i + 1]!, spans[i + 2]!]
+      let known = this.#find(hash, bytes, start, end)
+      if (known === undefined) {
+        const text = bytes.toString(spans[i + 3] === 1 ? 'latin1' : 'utf8', start, end)
+        const message = Object.freeze(JSON.parse(text) as Fields)
+        known = { bytes, from: start, to: end, message, python: undefined }
+        added.push(known)
+        hashes.push(hash)
+        newBytes += end - start
+      }
+      messages.push(known)
+    }
+    // Not while the request waits.
+    if (added.length > 0) setImmediate(() => this.#learn(hashes, added))
+    const rest = restOf(sent, bytes)
+    const { kind, api, text } = prompt
+    return {
+      ...{ kind, ...(api !== undefined && { api }) },
+      ...(text !== undefined && { text: () => text.call(prompt) }),
+      body: bodyOf(
+        JSON.parse(rest) as Fields,
+        messages.map(({ message }) => message),
+      ),
+      newBytes,
+      pythonBody: () => {
+        const fields = parsePythonJson(rest)
+        // With names that are numbers the whole body has another form.
+        if (fields instanceof Map) return parsePythonJson(prompt.text!()) as Fields
+        return bodyOf(fields as Fields, messages.map(pythonOf))
+      },
+    }
   }
 
-  /** Undefined for JSON that has to be parsed as a whole. */
-  #parse(json: string): Fields | undefined {
-    let found: FoundBeginning<Known> | undefined
-    const spans = messageSpans(json, (start) => {
-      found = this.#tree.find(json, start)
-      return found.end
-    })
-    if (spans === undefined || found === undefined) return undefined
-    const { end: from, values } = found
-    const { start, starts, ends, end } = spans
-    const added = starts.map((at, i) =>
-      Object.freeze(JSON.parse(json.slice(at, ends[i])) as Fields),
-    )
-    const known = found
-    // Not while the request waits: a long conversation takes milliseconds.
-    setImmediate(() => this.#tree.learn(json, known, partsOf(from, ends, added)))
-    const body = JSON.parse(json.slice(0, start) + json.slice(end)) as Fields
-    return { ...body, messages: [...values.map(({ message }) => message), ...added] }
+  #find(hash: number, bytes: Buffer, start: number, end: number): Known | undefined {
+    const known = this.#known.get(hash)
+    if (known === undefined || known.to - known.from !== end - start) return undefined
+    const isSame = bytes.compare(known.bytes, known.from, known.to, start, end) === 0
+    return isSame ? known : undefined
+  }
+
+  /** Keeps copies of the messages' bytes: those of the body would stay in memory as a whole. */
+  #learn(hashes: readonly number[], added: readonly Known[]): void {
+    let length = 0
+    for (const { from, to } of added) length += to - from
+    const copy = Buffer.allocUnsafe(length)
+    let at = 0
+    for (const [i, { bytes, from, to, message, python }] of added.entries()) {
+      bytes.copy(copy, at, from, to)
+      const end = at + to - from
+      this.#known.set(hashes[i]!, { bytes: copy, from: at, to: end, message, python })
+      at = end
+    }
   }
 }
 
-function partsOf(
-  start: number,
-  ends: readonly number[],
-  messages: readonly Fields[],
-): LearnedPart<Known>[] {
-  return ends.map((at, i) => {
-    const characters = at - (i === 0 ? start : ends[i - 1]!)
-    return { at, value: { message: messages[i]!, characters } }
-  })
+/** @param rest with messages too, none, so that the order of the fields stays */
+function bodyOf(rest: Fields, messages: readonly Fields[]): Fields {
+  return { ...rest, messages }
+}
+
+/** The JSON of a body without its messages. */
+function restOf({ isAscii, start, end }: SentMessages, bytes: Buffer): string {
+  const encoding = isAscii ? 'latin1' : 'utf8'
+  return `${bytes.toString(encoding, 0, start)}[]${bytes.toString(encoding, end)}`
+}
+
+function pythonOf(known: Known): Fields {
+  const { bytes, from, to } = known
+  known.python ??= Object.freeze(parsePythonJson(bytes.toString('utf8', from, to)) as Fields)
+  return known.python
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  if (Buffer.isBuffer(bytes)) return bytes
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

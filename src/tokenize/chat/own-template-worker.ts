@@ -3,7 +3,8 @@ import type { ChatPrompt } from '../../framework/request.ts'
 import { type Doubt, doubt } from '../doubt.ts'
 import { ChatTemplate, type TokenNames } from './chat-template.ts'
 import { ALL_RULES, type EngineRules } from './engine-rules.ts'
-import { type RenderedChat, renderChat } from './render-chat.ts'
+import { renderChat } from './render-chat.ts'
+import type { RenderedText } from './rendered-chat.ts'
 import { Unrenderable } from './unrenderable.ts'
 
 /** A chat, and the template to render it with. */
@@ -19,7 +20,7 @@ export interface OwnTemplateJob {
 }
 
 /** `ready` once, when the thread has loaded; then an answer for each job. */
-export type OwnTemplateMessage = 'ready' | RenderedChat | Doubt
+export type OwnTemplateMessage = 'ready' | RenderedText | Doubt
 
 const port = parentPort
 if (port === null) throw new Error('own-template-worker runs in a worker thread only')
@@ -54,7 +55,7 @@ function answerTo(job: OwnTemplateJob): OwnTemplateMessage {
         `the request's chat template writes more than ${maxTextBytes} bytes`,
       )
     }
-    return chat
+    return { ...chat }
   } catch {
     // The message of the error may quote the request.
     return doubt('own-template', "the request's chat template cannot be rendered")

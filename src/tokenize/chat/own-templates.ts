@@ -5,7 +5,7 @@ import { type Doubt, doubt } from '../doubt.ts'
 import type { TokenNames } from './chat-template.ts'
 import type { EngineRules } from './engine-rules.ts'
 import type { OwnTemplateJob, OwnTemplateMessage } from './own-template-worker.ts'
-import type { RenderedChat } from './render-chat.ts'
+import { RenderedChat } from './rendered-chat.ts'
 
 /** Time for one rendering. */
 const RENDER_MS = 50
@@ -121,7 +121,7 @@ export class OwnTemplates {
       clearTimeout(this.#timer)
       const running = this.#running
       this.#running = undefined
-      running?.resolve(message)
+      running?.resolve('code' in message ? message : new RenderedChat(message))
     }
     this.#worker?.unref()
     this.#next()

@@ -5,24 +5,16 @@ import { type ChatVariables, chatVariables } from './chat-variables.ts'
 import type { MediaForm } from './content-parts.ts'
 import type { EngineRules } from './engine-rules.ts'
 import { type Fields, isAbsent, truthOf } from './fields.ts'
+import type { ReadChat } from './known-messages.ts'
 import { chatOfMessages, type TemplateFacts } from './messages-api.ts'
 import { measure } from './prompt-measure.ts'
 import { parsePythonJson } from './python-json.ts'
+import { RenderedChat } from './rendered-chat.ts'
 import { chatOfResponses } from './responses-api.ts'
 import { ruleKeys } from './rule-differences.ts'
 import { refused, Unrenderable } from './unrenderable.ts'
 
-/** A chat as the text that the engine tokenizes. */
-export interface RenderedChat {
-  readonly text: string
-  readonly encoding: EncodingOptions
-  /**
-   * The same text with a mark where the first medium stands: what both begin with is the engine's. Undefined without media.
-   */
-  readonly marked: string | undefined
-  /** Why the engine's text may be another; undefined when it is the same. */
-  readonly doubt: Doubt | undefined
-}
+export type { RenderedChat } from './rendered-chat.ts'
 
 const MEDIA = doubt(
   'media',
@@ -39,7 +31,7 @@ const MEDIA = doubt(
  */
 export function renderChat(
   template: ChatTemplate,
-  prompt: ChatPrompt,
+  prompt: ReadChat,
   ruleSets: readonly EngineRules[],
   { isOwn = false, maxMessages }: { readonly isOwn?: boolean; readonly maxMessages?: number } = {},
 ): RenderedChat | Unrenderable {
@@ -51,9 +43,15 @@ export function renderChat(
       'the request brings its own chat template; trustRequestChatTemplate of token-producer would render it',
     )
   }
-  const text = measured.hasNumbers ? prompt.text?.() : undefined
-  const body = text === undefined ? prompt.body : (parsePythonJson(text) as Fields)
+  const body = measured.hasNumbers ? pythonBody(prompt) : prompt.body
   return renderAll(template, { ...prompt, body }, ruleSets)
+}
+
+/** The body with its numbers as Python has them, where they are known. */
+function pythonBody(prompt: ReadChat): Fields {
+  if (prompt.pythonBody !== undefined) return prompt.pythonBody()
+  const text = prompt.text?.()
+  return text === undefined ? prompt.body : (parsePythonJson(text) as Fields)
 }
 
 /** Renders once for all rules that give the same text anyway. */
@@ -62,10 +60,12 @@ function renderAll(
   prompt: ChatPrompt,
   ruleSets: readonly EngineRules[],
 ): RenderedChat | Unrenderable {
-  const chats = new Map<
-    unknown,
-    { chat: Fields | Unrenderable; keyOf: (r: EngineRules) => string }
-  >()
+  const [only, ...more] = ruleSets as [EngineRules, ...EngineRules[]]
+  if (more.length === 0) {
+    const chat = chatOf(template, prompt, only)
+    return chat instanceof Unrenderable ? chat : renderOne(template, prompt, chat, only)
+  }
+  const chats = new Map<unknown, Candidate>()
   const outcomes = new Map<string, RenderedChat | Unrenderable>()
   for (const rules of ruleSets) {
     const api = apiRules(prompt, rules)
@@ -73,11 +73,11 @@ function renderAll(
     if (entry === undefined) {
       const chat = chatOf(template, prompt, rules)
       const keyOf = chat instanceof Unrenderable ? () => '' : ruleKeys(template, chat)
-      entry = { chat, keyOf }
+      entry = { number: chats.size, chat, keyOf }
       chats.set(api, entry)
     }
-    const { chat, keyOf } = entry
-    const key = `${[...chats.keys()].indexOf(api)}:${keyOf(rules)}`
+    const { number, chat, keyOf } = entry
+    const key = `${number}:${keyOf(rules)}`
     if (outcomes.has(key)) continue
     outcomes.set(
       key,
@@ -85,6 +85,13 @@ function renderAll(
     )
   }
   return agreed([...outcomes.values()])
+}
+
+/** A body as a chat completion's, and what tells rules apart that render it differently. */
+interface Candidate {
+  readonly number: number
+  readonly chat: Fields | Unrenderable
+  keyOf(rules: EngineRules): string
 }
 
 /** What decides how the body becomes a chat completion's. */
@@ -108,6 +115,7 @@ const DIFFER = doubt(
 
 /** What an engine refuses has no ids to differ from; among the others all must agree. */
 function agreed(outcomes: readonly (RenderedChat | Unrenderable)[]): RenderedChat | Unrenderable {
+  if (outcomes.length === 1) return outcomes[0]!
   const first = outcomes.find((outcome) => !(outcome instanceof Unrenderable)) as
     | RenderedChat
     | undefined
@@ -119,7 +127,7 @@ function agreed(outcomes: readonly (RenderedChat | Unrenderable)[]): RenderedCha
         outcome.marked === first.marked &&
         String(Object.values(outcome.encoding)) === String(Object.values(first.encoding)),
   )
-  return agree ? first : { ...first, doubt: first.doubt ?? DIFFER }
+  return agree ? first : new RenderedChat({ ...first, doubt: first.doubt ?? DIFFER })
 }
 
 function renderOne(
@@ -145,16 +153,16 @@ function renderOne(
   const marked = rendered.hasMedia ? form('marked') : undefined
   if (marked instanceof Unrenderable) return marked
   const why = template.mentions('strftime_now', withTools) ? DATED : undefined
-  return {
-    text: rendered.text,
+  return new RenderedChat({
+    parts: rendered.parts,
     encoding: encodingOf(chat, rules),
-    marked: marked?.text,
+    markedParts: marked?.parts,
     doubt: why ?? rendered.doubt ?? (rendered.hasMedia ? MEDIA : undefined),
-  }
+  })
 }
 
 interface RenderedForm {
-  readonly text: string
+  readonly parts: readonly string[]
   readonly doubt: Doubt | undefined
   readonly hasMedia: boolean
 }
@@ -170,19 +178,22 @@ function renderText(
   input: ChatVariables,
   withTools: boolean,
 ): Omit<RenderedForm, 'hasMedia'> | Unrenderable {
-  let text: string
+  let parts: readonly string[]
   try {
-    text = template.render(input.variables, withTools)
+    parts = template.render(input.variables, withTools)
   } catch {
     // The message of the error may quote the request, and is not kept.
     return TEMPLATE_FAILED
   }
   const why = input.doubt
-  if (!input.continuesFinal) return { text, doubt: why }
-  const cut = cutAfterFinalMessage(text, input.messages)
+  if (!input.continuesFinal) return { parts, doubt: why }
+  const cut = cutAfterFinalMessage(parts.join(''), input.messages)
   const cutAtTag = cutAtFinalTag(template, input, withTools)
   if (cutAtTag === undefined) return refused('the final message is not in the rendered chat')
-  return { text: cutAtTag, doubt: why ?? (cut === cutAtTag ? undefined : CONTINUED) }
+  return {
+    parts: cutAtTag === '' ? [] : [cutAtTag],
+    doubt: why ?? (cut === cutAtTag ? undefined : CONTINUED),
+  }
 }
 
 const CONTINUED = doubt(
@@ -208,7 +219,7 @@ function cutAtFinalTag(
   const marked = [...messages.slice(0, -1), { ...final, content }]
   let text: string
   try {
-    text = template.render({ ...variables, messages: marked }, withTools)
+    text = template.render({ ...variables, messages: marked }, withTools).join('')
   } catch {
     return undefined
   }

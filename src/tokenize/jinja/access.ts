@@ -19,6 +19,13 @@ import {
 /** Methods of Python's dicts that a sandbox does not allow: the name then stands for nothing, not for a key. */
 const FORBIDDEN = new Set(['clear', 'pop', 'popitem', 'setdefault', 'update'])
 
+/** False for what a dict has by that name, or a sandbox does not allow. */
+export function isItemName(name: string): boolean {
+  return !FORBIDDEN.has(name) && dictMethod(EMPTY, name) === undefined
+}
+
+const EMPTY = new Map<Value, Value>()
+
 /**
  * `a.b`: Python's attribute, else the item of that name.
  *

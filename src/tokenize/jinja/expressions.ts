@@ -1,13 +1,14 @@
-import { attribute, item, slice } from './access.ts'
-import type { Budget } from './budget.ts'
+import { attribute, isItemName, item, slice } from './access.ts'
 import { type Filter, filterNamed } from './filters.ts'
+import type { Frame } from './frame.ts'
+import type { Names } from './names.ts'
 import { negate, operate } from './operators.ts'
-import type { Scope } from './scope.ts'
 import { holds, testNamed } from './tests.ts'
 import { type Node, nameOf } from './tree.ts'
 import {
   type Arguments,
   Callable,
+  isEqual,
   isList,
   isTruthy,
   iterate,
@@ -16,140 +17,263 @@ import {
   tupleOf,
   type Value,
 } from './values.ts'
+import { constant, type Evaluate, variable } from './variables.ts'
 
-/** Evaluates a template's expressions as Jinja2 does; every method throws a `TemplateError` for what it cannot follow. */
-export class Expressions {
-  readonly #budget: Budget
-
-  constructor(budget: Budget) {
-    this.#budget = budget
-  }
-
-  value(node: Node, scope: Scope): Value {
-    this.#budget.step()
-    switch (node.type) {
-      case 'StringLiteral':
-      case 'IntegerLiteral':
-        return node.value as Value
-      case 'FloatLiteral':
+/** Turns an expression into functions, once for each template: to walk its tree again and again takes several times as long. */
+export function expression(node: Node, names: Names): Evaluate {
+  switch (node.type) {
+    case 'StringLiteral':
+    case 'IntegerLiteral':
+      return constant(node.value as Value)
+    case 'FloatLiteral':
+      return (frame) => {
+        frame.run.step()
         return new PyFloat(node.value as number)
-      case 'Identifier':
-        return scope.get(nameOf(node))
-      case 'ArrayLiteral':
-        return (node.value as readonly Node[]).map((one) => this.value(one, scope))
-      case 'TupleLiteral':
-        return tupleOf(...(node.value as readonly Node[]).map((one) => this.value(one, scope)))
-      case 'ObjectLiteral':
-        return this.#dict(node.value as ReadonlyMap<Node, Node>, scope)
-      case 'MemberExpression':
-        return this.#member(node, scope)
-      case 'CallExpression': {
-        const callee = this.value(node.callee, scope)
-        return this.#budget.bounded(this.invoke(callee, this.arguments(node.args, scope)))
       }
-      case 'FilterExpression': {
-        const operand = this.value(node.operand, scope)
-        const [filter, args] = this.filter(node.filter, scope)
-        return this.#budget.bounded(filter(operand, args, getPath))
+    case 'Identifier':
+      return variable(nameOf(node), names)
+    case 'ArrayLiteral':
+      return list(node, names)
+    case 'TupleLiteral': {
+      const items = list(node, names)
+      return (frame) => tupleOf(...(items(frame) as readonly Value[]))
+    }
+    case 'ObjectLiteral':
+      return dict(node.value as ReadonlyMap<Node, Node>, names)
+    case 'MemberExpression':
+      return member(node, names)
+    case 'CallExpression':
+      return call(node, names)
+    case 'FilterExpression': {
+      const operand = expression(node.operand, names)
+      const filter = filterExpression(node.filter, names)
+      return (frame) => {
+        frame.run.step()
+        const value = operand(frame)
+        return frame.run.bounded(filter.named()(value, filter.args(frame), item))
       }
-      case 'TestExpression': {
-        const passed = holds(testNamed(nameOf(node.test)), this.value(node.operand, scope), [])
-        return passed !== node.negate
+    }
+    case 'TestExpression':
+      return test(node, names)
+    case 'BinaryExpression':
+      return binary(node, names)
+    case 'UnaryExpression':
+      return unary(node, names)
+    case 'Ternary': {
+      const condition = expression(node.condition, names)
+      const then = expression(node.trueExpr, names)
+      const otherwise = expression(node.falseExpr, names)
+      return (frame) => {
+        frame.run.step()
+        return isTruthy(condition(frame)) ? then(frame) : otherwise(frame)
       }
-      case 'BinaryExpression':
-        return this.#binary(node, scope)
-      case 'UnaryExpression':
-        return this.#unary(node.operator.value, this.value(node.argument, scope))
-      case 'Ternary':
-        return this.value(
-          isTruthy(this.value(node.condition, scope)) ? node.trueExpr : node.falseExpr,
-          scope,
-        )
-      case 'SelectExpression':
-        return isTruthy(this.value(node.test, scope)) ? this.value(node.lhs, scope) : undefined
-      default:
+    }
+    case 'SelectExpression': {
+      const condition = expression(node.test, names)
+      const then = expression(node.lhs, names)
+      return (frame) => {
+        frame.run.step()
+        return isTruthy(condition(frame)) ? then(frame) : undefined
+      }
+    }
+    default:
+      return () => {
         throw new TemplateError(`${node.type} is not followed`)
-    }
+      }
   }
+}
 
-  #dict(pairs: ReadonlyMap<Node, Node>, scope: Scope): Value {
-    const dict = new Map<Value, Value>()
-    for (const [key, value] of pairs) {
-      const name = this.value(key, scope)
+function list(node: Node, names: Names): Evaluate {
+  const items = (node.value as readonly Node[]).map((one) => expression(one, names))
+  return (frame) => {
+    frame.run.step()
+    return items.map((one) => one(frame))
+  }
+}
+
+function dict(pairs: ReadonlyMap<Node, Node>, names: Names): Evaluate {
+  const items = Array.from(pairs, ([key, value]) => ({
+    key: expression(key, names),
+    value: expression(value, names),
+  }))
+  return (frame) => {
+    frame.run.step()
+    const made = new Map<Value, Value>()
+    for (const { key, value } of items) {
+      const name = key(frame)
       if (isList(name) || name instanceof Map) throw new TemplateError('a list is used as a key')
-      dict.set(name, this.value(value, scope))
+      made.set(name, value(frame))
     }
-    return dict
+    return made
+  }
+}
+
+function member(node: Node, names: Names): Evaluate {
+  const object = expression(node.object, names)
+  const { property } = node
+  if (node.computed) return property.type === 'SliceExpression' ? part() : computed()
+  if (property.type !== 'Identifier') {
+    return (frame) => {
+      frame.run.step()
+      return item(object(frame), property.value as number)
+    }
+  }
+  const name = nameOf(property)
+  const isItem = isItemName(name)
+  return (frame) => {
+    frame.run.step()
+    const value = object(frame)
+    return isItem && value instanceof Map ? value.get(name) : attribute(value, name)
   }
 
-  #member(node: Node, scope: Scope): Value {
-    const object = this.value(node.object, scope)
-    const { property } = node
-    if (!node.computed) {
-      return property.type === 'Identifier'
-        ? attribute(object, nameOf(property))
-        : item(object, property.value as number)
+  function computed(): Evaluate {
+    const key = expression(property, names)
+    return (frame) => {
+      frame.run.step()
+      const value = object(frame)
+      return item(value, key(frame))
     }
-    if (property.type !== 'SliceExpression') return item(object, this.value(property, scope))
-    const [from, to, step] = [property.start, property.stop, property.step].map((bound) =>
-      bound === undefined ? undefined : this.value(bound, scope),
+  }
+
+  function part(): Evaluate {
+    const bounds = [property.start, property.stop, property.step].map((bound) =>
+      bound === undefined ? undefined : expression(bound, names),
     )
-    return slice(object, from, to, step)
+    return (frame) => {
+      frame.run.step()
+      const value = object(frame)
+      const [from, to, step] = bounds.map((bound) => bound?.(frame))
+      return slice(value, from, to, step)
+    }
   }
+}
 
-  #binary(node: Node, scope: Scope): Value {
-    const left = this.value(node.left, scope)
-    const operator = node.operator.value
-    if (operator === 'and') return isTruthy(left) ? this.value(node.right, scope) : left
-    if (operator === 'or') return isTruthy(left) ? left : this.value(node.right, scope)
-    return this.#budget.bounded(operate(operator, left, this.value(node.right, scope)))
+function call(node: Node, names: Names): Evaluate {
+  const callee = expression(node.callee, names)
+  const args = argumentList(node.args, names)
+  return (frame) => {
+    frame.run.step()
+    return frame.run.bounded(invoke(callee(frame), args(frame)))
   }
+}
 
-  #unary(operator: string, value: Value): Value {
+function test(node: Node, names: Names): Evaluate {
+  const operand = expression(node.operand, names)
+  const named = lazily(() => testNamed(nameOf(node.test)))
+  const { negate: isNegated } = node
+  return (frame) => {
+    frame.run.step()
+    return holds(named(), operand(frame), NO_VALUES) !== isNegated
+  }
+}
+
+function binary(node: Node, names: Names): Evaluate {
+  const left = expression(node.left, names)
+  const right = expression(node.right, names)
+  const operator = node.operator.value
+  switch (operator) {
+    case 'and':
+      return (frame) => {
+        frame.run.step()
+        const value = left(frame)
+        return isTruthy(value) ? right(frame) : value
+      }
+    case 'or':
+      return (frame) => {
+        frame.run.step()
+        const value = left(frame)
+        return isTruthy(value) ? value : right(frame)
+      }
+    case '==':
+      return (frame) => {
+        frame.run.step()
+        return isEqual(left(frame), right(frame))
+      }
+    default:
+      return (frame) => {
+        frame.run.step()
+        return frame.run.bounded(operate(operator, left(frame), right(frame)))
+      }
+  }
+}
+
+function unary(node: Node, names: Names): Evaluate {
+  const argument = expression(node.argument, names)
+  const operator = node.operator.value
+  return (frame) => {
+    frame.run.step()
+    const value = argument(frame)
     if (operator === 'not') return !isTruthy(value)
     const negative = negate(value)
     return operator === '-' ? negative : negate(negative)
   }
+}
 
-  filter(node: Node, scope: Scope): readonly [Filter, Arguments] {
-    if (node.type === 'Identifier') return [filterNamed(nameOf(node)), NO_ARGUMENTS]
-    if (node.callee.type !== 'Identifier') throw new TemplateError('a filter is no name')
-    return [filterNamed(nameOf(node.callee)), this.arguments(node.args, scope)]
-  }
+/** A filter that is named in a template, and what it is given there. */
+export interface FilterExpression {
+  /** @throws {TemplateError} when there is none of that name */
+  named(): Filter
+  args(frame: Frame): Arguments
+}
 
-  arguments(nodes: readonly Node[], scope: Scope): Arguments {
-    const positional: Value[] = []
-    const named = new Map<string, Value>()
-    for (const node of nodes) {
-      switch (node.type) {
-        case 'KeywordArgumentExpression':
-          named.set(nameOf(node.key), this.value(node.value as Node, scope))
-          break
-        case 'SpreadExpression':
-          positional.push(...iterate(this.value(node.argument, scope)))
-          break
-        case 'KeywordSpreadExpression': {
-          const more = this.value(node.argument, scope)
-          if (!(more instanceof Map)) throw new TemplateError('** is given what is no mapping')
-          for (const [key, value] of more) named.set(String(key), value)
-          break
-        }
-        default:
-          positional.push(this.value(node, scope))
-      }
-    }
-    return { positional, named }
-  }
-
-  invoke(callee: Value, args: Arguments): Value {
-    if (!(callee instanceof Callable)) throw new TemplateError('what cannot be called is called')
-    return callee.call(args)
+export function filterExpression(node: Node, names: Names): FilterExpression {
+  const name = node.type === 'Identifier' ? node : node.callee
+  return {
+    named: lazily(() => {
+      if (name.type !== 'Identifier') throw new TemplateError('a filter is no name')
+      return filterNamed(nameOf(name))
+    }),
+    args: node.type === 'Identifier' ? () => NO_ARGUMENTS : argumentList(node.args, names),
   }
 }
 
-const NO_ARGUMENTS: Arguments = { positional: [], named: new Map() }
+/** Arguments as a call gets them. */
+export function argumentList(nodes: readonly Node[], names: Names): (frame: Frame) => Arguments {
+  if (nodes.some(({ type }) => SPECIAL_ARGUMENTS.has(type))) return specialArguments(nodes, names)
+  const items = nodes.map((node) => expression(node, names))
+  return (frame) => ({ positional: items.map((one) => one(frame)), named: NO_NAMED })
+}
 
-/** Reads an attribute's path for filters. */
-export function getPath(value: Value, name: Value): Value {
-  return item(value, name)
+const SPECIAL_ARGUMENTS = new Set([
+  'KeywordArgumentExpression',
+  'SpreadExpression',
+  'KeywordSpreadExpression',
+])
+
+function specialArguments(nodes: readonly Node[], names: Names): (frame: Frame) => Arguments {
+  const items = nodes.map((node) => {
+    const isKeyword = node.type === 'KeywordArgumentExpression'
+    const inner = isKeyword ? (node.value as Node) : node.argument
+    const value = expression(SPECIAL_ARGUMENTS.has(node.type) ? inner : node, names)
+    return { type: node.type, name: isKeyword ? nameOf(node.key) : '', value }
+  })
+  return (frame) => {
+    const positional: Value[] = []
+    const named = new Map<string, Value>()
+    for (const { type, name, value } of items) {
+      if (type === 'KeywordArgumentExpression') named.set(name, value(frame))
+      else if (type === 'SpreadExpression') positional.push(...iterate(value(frame)))
+      else if (type === 'KeywordSpreadExpression') {
+        const more = value(frame)
+        if (!(more instanceof Map)) throw new TemplateError('** is given what is no mapping')
+        for (const [key, one] of more) named.set(String(key), one)
+      } else positional.push(value(frame))
+    }
+    return { positional, named }
+  }
+}
+
+export function invoke(callee: Value, args: Arguments): Value {
+  if (!(callee instanceof Callable)) throw new TemplateError('what cannot be called is called')
+  return callee.call(args)
+}
+
+const NO_VALUES: readonly Value[] = []
+const NO_NAMED: ReadonlyMap<string, Value> = new Map()
+const NO_ARGUMENTS: Arguments = { positional: NO_VALUES, named: NO_NAMED }
+
+/** A template may name what there is not, as long as it does not come to it. */
+function lazily<T>(find: () => T): () => T {
+  let found: T | undefined
+  return () => (found ??= find())
 }

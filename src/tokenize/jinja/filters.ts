@@ -164,10 +164,11 @@ const TAKE_MARKUP = new Set(['d', 'default', 'e', 'escape', 'safe'])
 /** @throws {TemplateError} when Jinja has none of that name or it is not followed */
 export function filterNamed(name: string): Filter {
   if (!Object.hasOwn(FILTERS, name)) throw new TemplateError(`the filter ${name} is not followed`)
-  if (TAKE_MARKUP.has(name)) return FILTERS[name]!
+  const filter = FILTERS[name]!
+  if (TAKE_MARKUP.has(name)) return filter
   return (value, args, get) => {
     if (value instanceof Markup) throw new TemplateError('a safe text is filtered')
-    return FILTERS[name]!(value, args, get)
+    return filter(value, args, get)
   }
 }
 

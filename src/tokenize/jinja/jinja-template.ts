@@ -1,9 +1,11 @@
 import { parse, tokenize } from '@huggingface/jinja'
 import { bind, integerArgument, textArgument } from './arguments.ts'
-import type { RenderLimits } from './budget.ts'
-import { Interpreter } from './interpreter.ts'
-import { Scope } from './scope.ts'
+import { Frame } from './frame.ts'
+import { Names } from './names.ts'
+import type { Output } from './output.ts'
+import { type RenderLimits, Run } from './run.ts'
 import { namesSetLate } from './scoping.ts'
+import { textBlock } from './statements.ts'
 import { formatTime } from './time.ts'
 import { type Node, walk } from './tree.ts'
 import {
@@ -35,6 +37,11 @@ export class JinjaTemplate {
   readonly tree: unknown
   readonly #limits: RenderLimits
   readonly #setLate: ReadonlySet<string>
+  /** How many variables the outermost block has. */
+  readonly #count: number
+  /** What the chat may give, as `Run.variables` has it. */
+  readonly #free: readonly string[]
+  readonly #body: (frame: Frame) => Output
 
   /** @throws {Error} when the text does not parse, or means another thing to Jinja2 than to the parser here */
   constructor(text: string, limits = DEFAULT_LIMITS) {
@@ -44,7 +51,12 @@ export class JinjaTemplate {
     this.tree = parse(tokens)
     this.#limits = limits
     for (const node of walk(this.tree)) refuseUnfollowed(node)
-    this.#setLate = namesSetLate(this.tree as Node)
+    const program = this.tree as Node
+    this.#setLate = namesSetLate(program)
+    const names = Names.of(program.body)
+    this.#body = textBlock(program.body, names)
+    this.#count = names.count
+    this.#free = names.free
   }
 
   /**
@@ -53,16 +65,36 @@ export class JinjaTemplate {
    * @throws {TemplateError} when the template refuses the variables, or does what is not followed
    */
   render(variables: Readonly<Record<string, unknown>>, now = new Date()): string {
-    const globals = new Scope()
-    for (const [name, value] of constants(now)) globals.set(name, value)
-    const context = new Scope(globals)
-    for (const [name, value] of Object.entries(variables)) {
-      if (this.#setLate.has(name)) {
+    return this.#run(variables, {}, now).text
+  }
+
+  /**
+   * The same in the parts that it was printed in, none of them empty: a text of the variables is one by itself where it can be.
+   *
+   * @param others variables that count where `variables` does not have them
+   */
+  renderParts(
+    variables: Readonly<Record<string, unknown>>,
+    others: Readonly<Record<string, unknown>> = {},
+  ): readonly string[] {
+    return this.#run(variables, others, new Date()).parts
+  }
+
+  #run(
+    variables: Readonly<Record<string, unknown>>,
+    others: Readonly<Record<string, unknown>>,
+    now: Date,
+  ): Output {
+    for (const name of this.#setLate) {
+      if (Object.hasOwn(variables, name) || Object.hasOwn(others, name)) {
         throw new TemplateError('a variable is set after a block within has read it')
       }
-      context.set(name, toValue(value))
     }
-    return new Interpreter(this.#limits).run(this.tree as Node, new Scope(context))
+    const values = this.#free.map((name) => {
+      if (Object.hasOwn(variables, name)) return toValue(variables[name])
+      return Object.hasOwn(others, name) ? toValue(others[name]) : constant(name, now)
+    })
+    return this.#body(new Frame(new Run(values, this.#limits), this.#count))
   }
 }
 
@@ -115,28 +147,28 @@ function refuseChains(tokens: readonly Token[]): void {
 
 type Token = ReturnType<typeof tokenize>[number]
 
-function constants(now: Date): readonly (readonly [string, Value])[] {
-  return [
-    ['true', true],
-    ['True', true],
-    ['false', false],
-    ['False', false],
-    ['none', null],
-    ['None', null],
-    ['namespace', new Callable(createNamespace)],
-    ['dict', new Callable(createDict)],
-    ['range', new Callable(createRange)],
-    [
-      'raise_exception',
-      new Callable(() => {
-        throw new TemplateError('the template refuses the chat')
-      }),
-    ],
-    [
-      'strftime_now',
-      new Callable((args) => formatTime(now, textArgument(bind(args, 'format')[0]))),
-    ],
-  ]
+const CONSTANTS: ReadonlyMap<string, Value> = new Map<string, Value>([
+  ['true', true],
+  ['True', true],
+  ['false', false],
+  ['False', false],
+  ['none', null],
+  ['None', null],
+  ['namespace', new Callable(createNamespace)],
+  ['dict', new Callable(createDict)],
+  ['range', new Callable(createRange)],
+  [
+    'raise_exception',
+    new Callable(() => {
+      throw new TemplateError('the template refuses the chat')
+    }),
+  ],
+])
+
+/** What a name stands for in every template. */
+function constant(name: string, now: Date): Value {
+  if (name !== 'strftime_now') return CONSTANTS.get(name)
+  return new Callable((args) => formatTime(now, textArgument(bind(args, 'format')[0])))
 }
 
 function createNamespace(args: Arguments): Namespace {

@@ -84,7 +84,9 @@ function calculate(operator: string, a: Value, b: Value): Value {
   if (a instanceof PyFloat || b instanceof PyFloat || operator === '/') return new PyFloat(result)
   if (operator === '**' && y < 0) return new PyFloat(result)
   // Python's whole numbers have no end; those of JavaScript are exact below 2^53 only.
-  if (![x, y, result].every(Number.isSafeInteger)) throw new TemplateError('a number is too large')
+  if (!(Number.isSafeInteger(x) && Number.isSafeInteger(y) && Number.isSafeInteger(result))) {
+    throw new TemplateError('a number is too large')
+  }
   return result + 0
 }
 

@@ -141,6 +141,7 @@ export function numberOf(value: number | bigint | PyFloat | boolean): number {
 
 /** Python's `bool()`. */
 export function isTruthy(value: Value): boolean {
+  if (typeof value !== 'object' || value === null) return Boolean(value)
   if (isList(value)) return value.length > 0
   if (value instanceof Map) return value.size > 0
   if (value instanceof PyFloat) return value.value !== 0
@@ -151,6 +152,7 @@ export function isTruthy(value: Value): boolean {
 
 /** Python's `==`. */
 export function isEqual(a: Value, b: Value): boolean {
+  if (typeof a === 'string' && typeof b === 'string') return a === b
   if (a instanceof Markup || b instanceof Markup) throw new TemplateError('a safe text is compared')
   if (isNumber(a) && isNumber(b)) {
     if (typeof a === 'bigint' || typeof b === 'bigint') {

@@ -35,7 +35,7 @@ describe('TokenWalk', () => {
     assert.equal(
       SOURCE_SHA256,
       createHash('sha256').update(readFileSync('wasm/token-walk.ts')).digest('hex'),
-      'wasm/token-walk.ts has changed; npx tsx scripts/build-token-walk.ts',
+      'wasm/token-walk.ts has changed; npm run build:wasm',
     )
   })
 

@@ -1,22 +1,19 @@
 import assert from 'node:assert/strict'
 import { seededRandom } from '../../../src/framework/random.ts'
 import type { ChatPrompt } from '../../../src/framework/request.ts'
-import { KnownMessages } from '../../../src/tokenize/chat/known-messages.ts'
+import { openAiApi } from '../../../src/openai/openai-api.ts'
+import { KnownMessages, type ReadChat } from '../../../src/tokenize/chat/known-messages.ts'
+import { parsePythonJson } from '../../../src/tokenize/chat/python-json.ts'
 
 function promptOf(json: string): ChatPrompt {
-  return {
-    kind: 'chat',
-    text: () => json,
-    get body() {
-      return JSON.parse(json)
-    },
-  }
+  const body = [Buffer.from(json)]
+  return openAiApi.parse('/v1/chat/completions', new Map(), body).prompt as ChatPrompt
 }
 
 const messagesOf = (prompt: ChatPrompt) => prompt.body.messages as readonly object[]
 
 /** Messages are remembered when the event loop has come around. */
-async function read(known: KnownMessages, prompt: ChatPrompt): Promise<ChatPrompt> {
+async function read(known: KnownMessages, prompt: ChatPrompt): Promise<ReadChat> {
   const result = known.read(prompt)
   await new Promise((then) => setImmediate(then))
   return result
@@ -41,12 +38,25 @@ describe('KnownMessages', () => {
     for (const i of [0, 1, 2, 3, 4]) assert.equal(third[i], second[i])
   })
 
+  it('gives a message that came before, wherever it stands, and none that only looks like it', async () => {
+    const known = new KnownMessages(1_000_000)
+    const chat = (...contents: readonly string[]) =>
+      promptOf(JSON.stringify({ messages: contents.map((content) => ({ role: 'user', content })) }))
+    const [a, b] = messagesOf(await read(known, chat('a', 'b')))
+    const [other, again] = messagesOf(await read(known, chat('c', 'a')))
+    assert.equal(again, a)
+    assert.notEqual(other, b)
+    const respelt = promptOf('{"messages":[{"role": "user","content":"a"}]}')
+    assert.notEqual(messagesOf(await read(known, respelt))[0], a)
+  })
+
   for (const [name, json] of [
-    ['no messages', '{"model":"m"}'],
-    ['a text for messages', '{"messages":"hi"}'],
-    ['messages that are no objects', '{"messages":[{"role":"user"},7]}'],
-    ['messages twice', '{"messages":[{"a":1}],"messages":[{"a":2}]}'],
-    ['messages again in other letters', '{"messages":[{"a":1}],"m\\u0065ssages":[{"a":2}]}'],
+    ['messages twice', '{"messages":[{"role":"a"}],"messages":[{"role":"b"}]}'],
+    [
+      'messages again in other letters',
+      '{"messages":[{"role":"a"}],"m\\u0065ssages":[{"role":"b"}]}',
+    ],
+    ['a message with its role in other letters', '{"messages":[{"\\u0072ole":"a"}]}'],
   ] as const) {
     it(`leaves a body with ${name} as it is`, () => {
       const prompt = promptOf(json)
@@ -108,6 +118,7 @@ describe('KnownMessages', () => {
     const message = () =>
       `{${space()}"role"${space()}:${text()},"content":${text()},"more":${value(0)}${space()}}`
     let conversations: string[][] = [[]]
+    let count = 0
     for (let i = 0; i < 1000; i++) {
       const begun = pick(conversations)
       const messages = [...begun.slice(0, begun.length - below(2)), message(), message()]
@@ -120,9 +131,13 @@ describe('KnownMessages', () => {
         ...after,
       ]
       const json = `${space()}${list(all, '{', '}')}${space()}`
-      assert.deepEqual((await read(known, promptOf(json))).body, JSON.parse(json), json)
+      const chat = await read(known, promptOf(json))
+      assert.deepEqual(chat.body, JSON.parse(json), json)
+      assert.deepEqual(chat.pythonBody?.() ?? parsePythonJson(json), parsePythonJson(json), json)
+      if (chat.pythonBody !== undefined) count++
       assert.ok(known.bytes <= 30_000)
     }
     assert.ok(known.bytes > 10_000)
+    assert.ok(count > 700, `${count} of 1000 read by message`)
   })
 })

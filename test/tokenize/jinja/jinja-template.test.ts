@@ -26,6 +26,21 @@ describe('JinjaTemplate', () => {
     })
   }
 
+  it('gives texts of the variables as parts, and the short ones between them together', () => {
+    const words = 'word '.repeat(20)
+    const template = new JinjaTemplate(
+      "{% macro m(t) %}{{ t }}{% endmacro %}{% for m in messages %}{{ '<' + m.role + '>' + m.text ~ '</' }}{{ '' }}>{% endfor %}{{ m(messages[0].text) }}",
+    )
+    const messages = [
+      { role: 'a', text: words },
+      { role: 'b', text: 'short' },
+    ]
+    assert.deepEqual(template.renderParts({ messages }), [
+      ...['<a>', words, '</><b>short</>', words],
+    ])
+    assert.deepEqual(template.renderParts({}, { messages }), template.renderParts({ messages }))
+  })
+
   it('keeps floats, large numbers and the order of keys', () => {
     const variables = {
       v: new Map<string, unknown>([

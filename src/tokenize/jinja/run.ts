@@ -2,7 +2,7 @@ import { isList, TemplateError, type Value } from './values.ts'
 
 /** What one rendering may cost. */
 export interface RenderLimits {
-  /** Nodes of the template that are evaluated; about 10 million a second. */
+  /** Nodes of the template that are evaluated; about 30 million a second. */
   readonly steps: number
   /** UTF-16 units of text that any block may come to. */
   readonly outputChars: number
@@ -11,13 +11,22 @@ export interface RenderLimits {
 /** Items of one list that a template makes. */
 const MAX_ITEMS = 1_000_000
 
-/** What one rendering has cost. Every method throws a `TemplateError` when that is too much. */
-export class Budget {
+/** One rendering, and what it has cost. Methods throw a `TemplateError` when that is too much. */
+export class Run {
+  /** What the chat gives, by the numbers of `Names.free`. */
+  readonly variables: readonly Value[]
+  /** Macros that are being called. */
+  calls = 0
   readonly #limits: RenderLimits
   #steps = 0
 
-  constructor(limits: RenderLimits) {
+  constructor(variables: readonly Value[], limits: RenderLimits) {
+    this.variables = variables
     this.#limits = limits
+  }
+
+  get maxChars(): number {
+    return this.#limits.outputChars
   }
 
   /** Counts a node. */
