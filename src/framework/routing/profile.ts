@@ -50,6 +50,9 @@ export class Profile {
   readonly #filters: readonly ConfiguredFilter[]
   readonly #picker: Configured<Picker>
   readonly #keeper = new TraceKeeper()
+  /** Of the run at hand. */
+  #totals = new Float64Array(0)
+  #metricsAgeMs = new Float64Array(0)
   #named: { readonly endpoints: readonly Endpoint[]; readonly names: readonly string[] } | undefined
 
   constructor(
@@ -88,7 +91,11 @@ export class Profile {
       }
     }
 
-    const totals = new Float64Array(endpoints.length)
+    if (this.#totals.length !== endpoints.length) {
+      this.#totals = new Float64Array(endpoints.length)
+      this.#metricsAgeMs = new Float64Array(endpoints.length)
+    }
+    const totals = this.#totals.fill(0)
     const scorers: ScorerRun[] = []
     for (const scorer of this.scorers) {
       const run = score(scorer, request, endpoints)
@@ -99,7 +106,7 @@ export class Profile {
     }
 
     const scored: Scored[] = []
-    const metricsAgeMs = new Float64Array(endpoints.length)
+    const metricsAgeMs = this.#metricsAgeMs
     for (let i = 0; i < endpoints.length; i++) {
       const endpoint = endpoints[i]!
       scored.push({ endpoint, score: totals[i]! })

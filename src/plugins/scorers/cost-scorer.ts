@@ -22,6 +22,7 @@ import {
   type CostTerms,
   costTerms,
   scoresOf,
+  termArrays,
   totalCosts,
 } from './cost-terms.ts'
 import { podScores } from './prefix-report.ts'
@@ -129,6 +130,7 @@ class CostScorer implements Scorer, Observer {
   readonly #services: CostServices
   /** What is known at the pick, used again for the next one; typed arrays are expensive to make. */
   #inputs = new EndpointInputs(0)
+  #terms = termArrays(0)
   #last: Scoring | undefined
   /** What there is to report of the last pick. */
   #picked: { readonly finding: CostFinding; readonly match: PrefixMatch | undefined } | undefined
@@ -141,7 +143,8 @@ class CostScorer implements Scorer, Observer {
   score(request: InferenceRequest, endpoints: readonly Endpoint[]): Float64Array {
     const match = this.#services.matcher.find(request, endpoints)?.match
     const inputs = this.#read(request, endpoints, match)
-    const terms = costTerms(inputs, this.#params)
+    if (this.#terms.queue.length !== endpoints.length) this.#terms = termArrays(endpoints.length)
+    const terms = costTerms(inputs, this.#params, this.#terms)
     const totals = totalCosts(terms)
     this.#last = { request, endpoints, match, inputs, terms, totals }
     this.#picked = undefined

@@ -58,10 +58,15 @@ const RENT_FLOOR = 0.1
  * | kv | wait for KV memory that is missing, to be released |
  * | rent | the share of the free KV memory that it takes, once the whole fleet fills up |
  * | copy | a second copy of a prefix that lives elsewhere displaces as many warm tokens |
+ *
+ * @param terms where they are put; new arrays when absent
  */
-export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
+export function costTerms(
+  inputs: CostInputs,
+  params: CostParams,
+  terms: CostTerms = termArrays(inputs.matched.length),
+): CostTerms {
   const count = inputs.matched.length
-  const terms = termArrays(count)
   const { promptTokens, answerTokens, matched, owned, kvCapacity } = inputs
   const { prefillTokensPerSecond: rate, othersWeight } = params
   const perSequence = params.decodeSecondsPerSequence
@@ -83,6 +88,8 @@ export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
       (perSequence * (requests + 1) + perToken * (context + promptTokens))
     terms.copy[e] = (params.homeWeight * (home - Math.max(matched[e]!, owned[e]!))) / rate
     const capacity = kvCapacity[e]!
+    terms.kv[e] = 0
+    terms.rent[e] = 0
     if (capacity <= 0) continue
     /** Seconds that a request keeps its memory. */
     const life = answerTokens * (params.stepSeconds + perSequence * requests + perToken * context)
@@ -97,7 +104,7 @@ export function costTerms(inputs: CostInputs, params: CostParams): CostTerms {
   return terms
 }
 
-function termArrays(count: number): CostTerms {
+export function termArrays(count: number): CostTerms {
   return {
     queue: new Float64Array(count),
     prefill: new Float64Array(count),
