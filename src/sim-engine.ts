@@ -42,7 +42,7 @@ export async function startSimEngine(
     // An engine waits for its own tokenizer as long as it takes.
     budgetMs: 30_000,
   })
-  await tokenizer.prepare()
+  await tokenizer.prepare({ inThread: false })
   const publishers: ZmqEventPublisher[] = []
   try {
     for (let rank = 0; rank < options.dataParallelSize && options.kvEvents; rank++) {

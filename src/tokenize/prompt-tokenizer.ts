@@ -175,15 +175,17 @@ export class PromptTokenizer implements Tokenizer {
   /**
    * Reads every tokenizer that is mounted and not loaded, here (0.7 s each, on the calling thread) and in the first thread
    * for long text, so that no request waits for it. One that is mounted later is read when a request first needs it.
+   *
+   * @param inThread false leaves the thread until there is long text
    */
-  async prepare(): Promise<void> {
+  async prepare({ inThread = true } = {}): Promise<void> {
     for (const folder of this.#folders.all()) {
       if (this.#loaded.get(folder) instanceof ModelTokenizer) continue
-      const inThread = this.#pool.encode(tokenizerFolder(folder), [], [])
+      const loading = inThread ? this.#pool.encode(tokenizerFolder(folder), [], []) : []
       const tokenizer = this.#load(folder)
-      const failure = await inThread
+      const loaded = await loading
       if (!(tokenizer instanceof ModelTokenizer)) this.#shown.say(tokenizer, undefined)
-      else if ('code' in failure) this.#shown.say(failure, undefined)
+      else if ('code' in loaded) this.#shown.say(loaded, undefined)
     }
   }
 

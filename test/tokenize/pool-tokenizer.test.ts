@@ -97,6 +97,8 @@ describe("PromptTokenizer with the pool's own engines", () => {
       logger: memoryLogger(),
       metrics,
       notices,
+      // More than engines take on a busy machine.
+      budgetMs: 3000,
       ...options,
     })
   }
