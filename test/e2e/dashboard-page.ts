@@ -9,7 +9,7 @@ export const open = (page: Page, url: string) =>
 
 /** The text of the first that fits, as it is seen. */
 export const textOf = (page: Page, selector: string) =>
-  page.locator(selector).first().innerText({ timeout: 5000 })
+  page.locator(selector).first().innerText({ timeout: 20_000 })
 
 /** Waits until the page has asked so many times more. */
 export async function polls(page: Page, count: number) {

@@ -14,7 +14,7 @@ const WATCHED_POLLS = 4
 const IN_TROUBLE = 7
 
 describe('dashboard of made-up state', function () {
-  this.timeout(60_000)
+  this.timeout(240_000)
   let browser: Browser
   const path = chromiumPath()
 

@@ -34,7 +34,7 @@ const whole = (value: number) => new Intl.NumberFormat('en').format(value)
 const percent = (share: number) => `${(share * 100).toFixed(1)} %`
 
 describe('dashboard of the built picker with three engines', function () {
-  this.timeout(60_000)
+  this.timeout(240_000)
   let browser: Browser
   let fleet: DashboardFleet
   const path = chromiumPath()
