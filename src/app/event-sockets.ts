@@ -72,7 +72,7 @@ export class EventSockets {
     this.#open.delete(pool)
     open.bind?.leave()
     open.dial?.hangUp()
-    return this.#afterOthers(() => this.#unbind(open.bind?.addresses))
+    return this.#afterOthers(async () => this.#unbind(open.bind?.addresses))
   }
 
   close(): Promise<void> {
@@ -90,7 +90,7 @@ export class EventSockets {
     if (this.#gone.has(pool) || (bind === undefined && dialPort === undefined)) return
     const addresses = bind === undefined ? [] : await this.#bindAll(bind, ranks)
     if (this.#gone.has(pool)) {
-      await this.#unbind(addresses)
+      this.#unbind(addresses)
       return
     }
     const open = this.#open.get(pool) ?? {}
@@ -99,7 +99,7 @@ export class EventSockets {
     this.#setBind(pool, open, bind, addresses)
     this.#setDial(pool, open, dialPort)
     this.#setReplay(pool, open, ports.replayPort)
-    await this.#unbind(before)
+    this.#unbind(before)
   }
 
   /**
@@ -116,7 +116,7 @@ export class EventSockets {
         if (!this.#zmq.isBound(each)) await this.#zmq.bind(each, this.#shared)
       }
     } catch (error) {
-      await this.#unbind(addresses)
+      this.#unbind(addresses)
       throw error
     }
     return addresses
@@ -166,9 +166,8 @@ export class EventSockets {
   }
 
   /** Closes those of the bound sockets that no pool wants any more. */
-  async #unbind(addresses: readonly string[] = []): Promise<void> {
+  #unbind(addresses: readonly string[] = []): void {
     const wanted = new Set([...this.#open.values()].flatMap(({ bind }) => bind?.addresses ?? []))
-    const unwanted = addresses.filter((address) => !wanted.has(address))
-    await Promise.all(unwanted.map((address) => this.#zmq.unbind(address)))
+    for (const address of addresses) if (!wanted.has(address)) this.#zmq.unbind(address)
   }
 }

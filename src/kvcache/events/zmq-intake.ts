@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { Dealer, Subscriber } from 'zeromq'
 import type { Endpoint } from '../../framework/endpoint.ts'
 import { hostPort } from '../../framework/endpoint.ts'
@@ -22,6 +22,9 @@ const HEARTBEAT_MS = 5_000
 const HEARTBEAT_TIMEOUT_MS = 15_000
 const MAX_RECONNECT_MS = 5_000
 const REPLAY_IDLE_MS = 2_000
+/** How long the port of a socket that was closed may still be taken, and how often it is tried. */
+const LEAVING_MS = 5_000
+const LOOK_AGAIN_MS = 10
 const END_OF_REPLAY = -1
 const EMPTY = Buffer.alloc(0)
 
@@ -41,6 +44,8 @@ export class ZmqIntake {
   readonly #loops = new Set<Promise<void>>()
   /** By the address that was asked for. */
   readonly #bound = new Map<string, Subscriber>()
+  /** When addresses were left: ZMQ closes a port a moment after its socket. */
+  readonly #leftMs = new Map<string, number>()
   #closed = false
   readonly #slice = new TurnSlice()
   readonly #maxMessageBytes: number
@@ -72,6 +77,21 @@ export class ZmqIntake {
    * @throws {SchedulerError} PORT_IN_USE, or START_FAILED when the address cannot be bound
    */
   async bind(bind: string, sink: MessageSink): Promise<void> {
+    const left = this.#leftMs.get(bind)
+    for (;;) {
+      try {
+        await this.#bind(bind, sink)
+        this.#leftMs.delete(bind)
+        return
+      } catch (error) {
+        const isLeaving = left !== undefined && performance.now() - left < LEAVING_MS
+        if (!isLeaving || (error as SchedulerError).code !== 'PORT_IN_USE') throw error
+        await delay(LOOK_AGAIN_MS)
+      }
+    }
+  }
+
+  async #bind(bind: string, sink: MessageSink): Promise<void> {
     const wildcard = /^tcp:\/\/\*:/.test(bind)
     let socket = createSubscriber(wildcard || bind.includes('['), this.#maxMessageBytes)
     try {
@@ -94,23 +114,13 @@ export class ZmqIntake {
     this.#start(socket, { kind: 'bound' }, sink)
   }
 
-  /** Closes a bound socket; then the address can be bound again. */
-  async unbind(address: string): Promise<void> {
+  /** Closes a bound socket. */
+  unbind(address: string): void {
     const socket = this.#bound.get(address)
     if (socket === undefined) return
     this.#bound.delete(address)
-    this.#open.delete(socket)
-    // Both a socket that has been closed and one that has been unbound still have their port for a moment.
-    const portClosed = new Promise((resolve) => {
-      socket.events.on('close', resolve)
-      socket.events.on('close:error', resolve)
-    })
-    try {
-      await socket.unbind(socket.lastEndpoint!)
-      await portClosed
-    } finally {
-      socket.close()
-    }
+    this.#close(socket)
+    this.#leftMs.set(address, performance.now())
   }
 
   /**
