@@ -16,8 +16,6 @@ class Given {
  * A table for objects that live as long as a request does. V8 takes all values of an old WeakMap for alive until the whole heap is
  * collected, whatever became of their keys (scavenger.cc, VisitEphemeronHashTable): for each request that took 2 µs more, and
  * kept its token ids in memory for as long.
- *
- * Objects must be extensible.
  */
 export function sideTable<Key extends object, Value>(): SideTable<Key, Value> {
   return class Side extends Given {

@@ -16,6 +16,9 @@ describe('sideTable', () => {
     assert.deepEqual([one.get(key), other.get(key)], [4, 3])
     assert.deepEqual(key, { a: 1 })
     assert.equal(one.get({ ...key }), undefined)
+    const frozen = Object.freeze({ b: 1 })
+    one.set(frozen, 5)
+    assert.equal(one.get(frozen), 5)
   })
 
   it('lets young collections free the values of objects that are gone, as a WeakMap does not', () => {
