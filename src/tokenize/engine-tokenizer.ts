@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { Agent, request } from 'undici'
+import { Agent, type Dispatcher, request } from 'undici'
 import type { ChatPrompt, Prompt, TextPrompt } from '../framework/request.ts'
 import { ConversationPrefixes, type KnownBeginning } from './conversation-prefixes.ts'
 import { type Doubt, doubt } from './doubt.ts'
@@ -22,6 +22,9 @@ const ENTRY_BYTES = 300
 /** How long an engine that answers no `/render` is not asked for it again. */
 const NO_RENDER_MS = 300_000
 const MAX_RENDERLESS = 10_000
+
+/** What is said of a connection that the other side closed. */
+const CLOSED: ReadonlySet<unknown> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
 /** Whose fault it is that an engine gave no ids. */
 export type EngineFault =
@@ -207,13 +210,7 @@ export class EngineTokenizer {
     field: 'tokens' | 'token_ids',
     signal: AbortSignal,
   ): Promise<Tokens | EngineRefusal> {
-    const response = await request(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body,
-      dispatcher: this.#agent,
-      signal,
-    })
+    const response = await this.#post(url, body, signal)
     const success = response.statusCode === 200
     const limit = success ? MAX_ANSWER_BYTES : MAX_REFUSAL_BYTES
     const chunks: Buffer[] = []
@@ -236,6 +233,24 @@ export class EngineTokenizer {
     return firstMedium === undefined
       ? { prompts, doubt: undefined }
       : { prompts, doubt: MEDIA, exactUpTo: firstMedium }
+  }
+
+  /** Once more where the engine closed the connection, which it may do with a kept one just as it is used. */
+  async #post(url: string, body: string, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+    const ask = () =>
+      request(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body,
+        dispatcher: this.#agent,
+        signal,
+      })
+    try {
+      return await ask()
+    } catch (error) {
+      if (signal.aborted || !CLOSED.has((error as { code?: unknown }).code)) throw error
+      return await ask()
+    }
   }
 }
 
