@@ -1,5 +1,6 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { gunzip, inflate, type ZlibOptions } from 'node:zlib'
+import { headerBlock } from '../http2/header-block.ts'
+import type { Http2Stream, StreamReceiver } from '../http2/stream.ts'
 import { FrameReader } from './frames.ts'
 import { STATUS, type Status, statusTrailers, timeoutMs } from './status.ts'
 
@@ -15,79 +16,54 @@ export interface CallHandler {
   closed(): void
 }
 
-/** Bytes that wait to be sent on one stream past which nothing more is read from it. */
-const MAX_UNSENT_BYTES = 1024 * 1024
-/** So many bytes are faster copied together than written in parts. */
-const MAX_JOINED_BYTES = 16 * 1024
-/** How often it is looked whether a stream that is not read has been reset. */
-const LOOK_MS = 1000
 /** The longest time that a timer of Node takes, 25 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-const RESPONSE_HEADERS = {
-  ':status': 200,
-  'content-type': 'application/grpc',
-  'grpc-accept-encoding': 'identity,deflate,gzip',
-} as const
-const RESPONSE_OPTIONS = { waitForTrailers: true, sendDate: false } as const
-const TRAILERS_ONLY_OPTIONS = { endStream: true, sendDate: false } as const
+const RESPONSE_HEADERS = [
+  [':status', '200'],
+  ['content-type', 'application/grpc'],
+  ['grpc-accept-encoding', 'identity,deflate,gzip'],
+] as const
+const RESPONSE_HEAD = headerBlock(RESPONSE_HEADERS)
+const SUCCESS_TRAILERS = headerBlock(statusTrailers(STATUS.ok, ''))
 
 /**
  * One call of a client, on its HTTP/2 stream.
  *
- * Messages are told where they lie in the bytes that came. What is sent while messages are being told leaves with one
- * write at the end of them, anything else at once. While more than 1 MiB waits to be sent nothing is read.
+ * Messages are told where they lie in the bytes that came. What is sent leaves with one write at the end of the callback in
+ * which it was sent. While more than 1 MiB waits to be sent nothing is read.
  */
-export class GrpcCall {
-  readonly #stream: ServerHttp2Stream
-  readonly #headers: IncomingHttpHeaders
+export class GrpcCall implements StreamReceiver {
+  readonly #stream: Http2Stream
   readonly #reader: FrameReader
   readonly #maxMessageBytes: number
   #handler: CallHandler | undefined
   #deadline: NodeJS.Timeout | undefined
-  #lookout: NodeJS.Timeout | undefined
-  /** Frames that leave with the next write, and who is told when it is done. */
-  #unsent: Uint8Array[] = []
-  #written: (() => void)[] = []
-  #isTelling = false
   #isInflating = false
-  /** True while too much waits to be sent. */
-  #isBlocked = false
-  #halfClosed = false
+  #hasBegun = false
   #ended = false
-  #trailers: Record<string, string> | undefined
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, maxMessageBytes: number) {
+  constructor(stream: Http2Stream, maxMessageBytes: number) {
     this.#stream = stream
-    this.#headers = headers
     this.#maxMessageBytes = maxMessageBytes
     this.#reader = new FrameReader(maxMessageBytes)
   }
 
   get authority(): string {
-    return this.#headers[':authority'] ?? this.#headers.host ?? ''
+    return this.#stream.headers.get(':authority') ?? this.#stream.headers.get('host') ?? ''
   }
 
   /** The first value of a header of the call. */
   metadata(name: string): string | undefined {
-    const value = this.#headers[name]
-    const first = Array.isArray(value) ? value[0] : value
-    return first?.split(',', 1).join().trim()
+    return this.#stream.headers.get(name)?.split(',', 1).join().trim()
   }
 
   /** Begins to read; to be called once. */
   start(handler: CallHandler): void {
     this.#handler = handler
-    const timeout = this.#headers['grpc-timeout']
-    if (timeout !== undefined && !this.#startDeadline(String(timeout))) return
-    const stream = this.#stream
-    stream.on('data', (chunk: Buffer) => this.#read(chunk))
-    stream.on('end', () => {
-      this.#halfClosed = true
-      this.#tellHalfClose()
-    })
-    stream.on('wantTrailers', () => stream.sendTrailers(this.#trailers!))
-    stream.on('close', () => this.#close())
+    const timeout = this.#stream.headers.get('grpc-timeout')
+    if (timeout !== undefined && !this.#startDeadline(timeout)) return
+    this.#stream.receive(this)
   }
 
   /**
@@ -97,100 +73,49 @@ export class GrpcCall {
    */
   send(frames: readonly Uint8Array[], written?: () => void): void {
     if (this.#ended) return
-    for (const frame of frames) this.#unsent.push(frame)
-    if (written !== undefined) this.#written.push(written)
-    if (!this.#isTelling) this.#flush()
+    if (!this.#hasBegun) this.#stream.begin(RESPONSE_HEAD)
+    this.#hasBegun = true
+    this.#stream.send(frames, written)
   }
 
-  /** Ends the call; nothing happens where it has ended. */
+  /** Ends the call; nothing happens where it has ended. What else the client sends is dropped. */
   end(code: Status = STATUS.ok, details = ''): void {
     if (this.#ended) return
-    this.#flush()
     this.#ended = true
-    const stream = this.#stream
-    const trailers = statusTrailers(code, details)
-    if (stream.destroyed || stream.closed) return
-    if (stream.headersSent) {
-      this.#trailers = trailers
-      stream.end()
-    } else {
-      stream.respond({ ...RESPONSE_HEADERS, ...trailers }, TRAILERS_ONLY_OPTIONS)
-    }
-    // What else the client sends is dropped.
-    stream.resume()
+    if (!this.#hasBegun) {
+      this.#stream.end(headerBlock([...RESPONSE_HEADERS, ...statusTrailers(code, details)]))
+    } else if (code === STATUS.ok && details === '') this.#stream.end(SUCCESS_TRAILERS)
+    else this.#stream.end(headerBlock(statusTrailers(code, details)))
   }
 
-  #read(chunk: Buffer): void {
+  data(bytes: Buffer, start: number, end: number): void {
     if (this.#ended) return
-    this.#reader.feed(chunk)
+    this.#reader.feed(bytes, start, end)
     this.#tell()
+  }
+
+  halfClosed(): void {
+    if (!this.#ended) this.#handler!.halfClosed()
+  }
+
+  closed(): void {
+    this.#close()
   }
 
   /** Tells the messages that have come, up to one that has to be decompressed first. */
   #tell(): void {
     const handler = this.#handler!
     const reader = this.#reader
-    this.#isTelling = true
     while (!this.#ended && reader.next()) {
       if (reader.isCompressed) this.#inflate()
       else handler.message(reader.bytes, reader.start, reader.end)
       if (this.#isInflating) break
     }
     if (!this.#ended) handler.pause?.()
-    this.#isTelling = false
     if (reader.tooLong > 0) {
       const details = `Received message larger than max (${reader.tooLong} vs ${this.#maxMessageBytes})`
       this.#fail(STATUS.resourceExhausted, details)
-      return
     }
-    this.#flush()
-  }
-
-  #tellHalfClose(): void {
-    if (this.#isInflating || this.#ended) return
-    this.#handler!.halfClosed()
-  }
-
-  #flush(): void {
-    const frames = this.#unsent
-    const stream = this.#stream
-    if (frames.length === 0 || stream.destroyed || stream.closed) return
-    const written = this.#written
-    this.#unsent = []
-    if (written.length > 0) this.#written = []
-    if (!stream.headersSent) stream.respond(RESPONSE_HEADERS, RESPONSE_OPTIONS)
-    const done =
-      written.length === 0
-        ? undefined
-        : (error?: Error | null) => {
-            if (!error && !stream.destroyed) for (const each of written) each()
-          }
-    let bytes = 0
-    for (const frame of frames) bytes += frame.length
-    if (frames.length === 1 || bytes <= MAX_JOINED_BYTES) {
-      stream.write(frames.length === 1 ? frames[0] : Buffer.concat(frames, bytes), done)
-    } else {
-      stream.cork()
-      const last = frames.length - 1
-      for (let i = 0; i < last; i++) stream.write(frames[i])
-      stream.write(frames[last], done)
-      stream.uncork()
-    }
-    if (stream.writableLength > MAX_UNSENT_BYTES && !this.#isBlocked) {
-      this.#isBlocked = true
-      stream.pause()
-      stream.once('drain', () => this.#unblock())
-      // Node tells of a reset without an error only when all that came before it has been read.
-      this.#lookout = setInterval(() => {
-        if (stream.closed) this.#unblock()
-      }, LOOK_MS).unref()
-    }
-  }
-
-  #unblock(): void {
-    clearInterval(this.#lookout)
-    this.#isBlocked = false
-    if (!this.#isInflating) this.#stream.resume()
   }
 
   /** Ends the call for what the client did, or did not do in time. */
@@ -201,7 +126,6 @@ export class GrpcCall {
 
   #close(): void {
     clearTimeout(this.#deadline)
-    clearInterval(this.#lookout)
     this.#ended = true
     const handler = this.#handler
     this.#handler = undefined
@@ -245,9 +169,7 @@ export class GrpcCall {
       this.#handler!.message(message, 0, message.length)
       if (this.#ended) return
       this.#tell()
-      if (this.#isInflating || this.#ended) return
-      if (this.#halfClosed) this.#tellHalfClose()
-      else if (!this.#isBlocked) this.#stream.resume()
+      if (!this.#isInflating) this.#stream.resume()
     })
   }
 

@@ -9,7 +9,7 @@ const FIRST_BYTES = 64 * 1024
  * Finds the messages of a gRPC stream in the bytes as they come. One that has come whole is left where it is; of one that
  * comes in parts the parts are put together, and take no more than 64 KiB or twice what has come.
  *
- *     reader.feed(chunk)
+ *     reader.feed(chunk, start, end)
  *     while (reader.next()) use(reader.bytes, reader.start, reader.end)
  *
  * Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Length-Prefixed-Message"
@@ -18,6 +18,7 @@ export class FrameReader {
   readonly #maxMessageBytes: number
   #chunk: Buffer = EMPTY
   #at = 0
+  #stop = 0
   /** A frame, head and all, of which `#filled` bytes have come; that is none as long as frames come whole. */
   #part: Buffer = EMPTY
   #filled = 0
@@ -33,10 +34,11 @@ export class FrameReader {
     this.#maxMessageBytes = maxMessageBytes
   }
 
-  /** Gives it the bytes that have come; those before have all been read. */
-  feed(chunk: Buffer): void {
+  /** Gives it the bytes that have come, `chunk[start, end)`; those before have all been read. */
+  feed(chunk: Buffer, start: number, end: number): void {
     this.#chunk = chunk
-    this.#at = 0
+    this.#at = start
+    this.#stop = end
   }
 
   /** Moves to the next message; false when what has come holds no other whole one. */
@@ -44,14 +46,14 @@ export class FrameReader {
     if (this.#filled > 0 ? this.#complete() : this.#find()) return true
     // What is kept until more comes is the part alone, not the buffer that it came in.
     this.#chunk = this.bytes = EMPTY
-    this.#at = 0
+    this.#at = this.#stop = 0
     return false
   }
 
   #find(): boolean {
     const chunk = this.#chunk
     const at = this.#at
-    const left = chunk.length - at
+    const left = this.#stop - at
     if (left < FRAME_HEAD_BYTES) {
       this.#take(FRAME_HEAD_BYTES)
       return false
@@ -95,7 +97,7 @@ export class FrameReader {
 
   /** Moves bytes to the part until it has `frameBytes`, or none are left. */
   #take(frameBytes: number): void {
-    const count = Math.min(frameBytes - this.#filled, this.#chunk.length - this.#at)
+    const count = Math.min(frameBytes - this.#filled, this.#stop - this.#at)
     const filled = this.#filled + count
     if (filled > this.#part.length) {
       const roomBytes = Math.max(filled, 2 * this.#part.length, FIRST_BYTES)

@@ -1,18 +1,11 @@
-import {
-  constants,
-  createSecureServer,
-  createServer,
-  type Http2SecureServer,
-  type Http2Server,
-  type IncomingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
 import type { CertificateSource } from '../../framework/certificate-files.ts'
+import { Http2Connection } from '../http2/connection.ts'
+import { headerBlock } from '../http2/header-block.ts'
+import type { Http2Stream } from '../http2/stream.ts'
 import { type CallHandler, GrpcCall } from './call.ts'
-import { countReset, RESET_LIMIT } from './connections.ts'
-import { STATUS, statusTrailers } from './status.ts'
+import { STATUS } from './status.ts'
 
 /** Begins a call of one method. */
 export type Method = (call: GrpcCall) => CallHandler
@@ -34,50 +27,38 @@ export interface GrpcServerOptions {
   readonly keepaliveMs?: number
 }
 
-/** With the protocol's 64 KiB a long prompt waits for a round trip each 64 KiB. */
-const RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
-const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 const KEEPALIVE_MS = 10_000
 /** In times of its interval: a timer that is called so late was held up with all else in this process. */
 const LATE = 1.5
 
-const SERVER_OPTIONS = {
-  ...RESET_LIMIT,
-  settings: {
-    maxConcurrentStreams: 100_000,
-    initialWindowSize: RECEIVE_WINDOW_BYTES,
-    maxFrameSize: 1024 * 1024,
-  },
-  // Streams wait for the router together; what they may hold is limited by the exchanges, not by the connection.
-  maxSessionMemory: Number.MAX_SAFE_INTEGER,
-}
+const NOT_GRPC = headerBlock([[':status', '415']])
 
-/** A gRPC server on node:http2. Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md */
+/** A gRPC server. Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md */
 export class GrpcServer {
   readonly #options: GrpcServerOptions
-  readonly #server: Http2Server | Http2SecureServer
+  readonly #server: Server | TlsServer
+  /** What has been accepted, a TLS handshake that goes on included. */
   readonly #sockets = new Set<Socket>()
-  /** Each connection, and whether it has been asked for a sign of life and gave none. */
-  readonly #sessions = new Map<ServerHttp2Session, { isAsked: boolean }>()
+  readonly #connections = new Set<Http2Connection>()
   #keepalive: NodeJS.Timeout | undefined
   #askedMs = 0
+  #isClosing = false
   #stopCertificate: (() => void) | undefined
 
   constructor(options: GrpcServerOptions) {
     this.#options = options
     const { certificate } = options
-    this.#server =
-      certificate === undefined ? createServer(SERVER_OPTIONS) : this.#secure(certificate)
-    this.#server.maxConnections = options.maxConnections
-    this.#server.on('drop', () => options.refused())
-    this.#server.on('connection', (socket: Socket) => {
+    const server =
+      certificate === undefined
+        ? createServer((socket) => this.#connected(socket))
+        : secureServer(certificate, (socket) => this.#connected(socket))
+    server.maxConnections = options.maxConnections
+    server.on('drop', () => options.refused())
+    server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket)
       socket.once('close', () => this.#sockets.delete(socket))
     })
-    this.#server.on('session', (session: ServerHttp2Session) => this.#opened(session))
-    this.#server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) =>
-      this.#called(stream, headers),
-    )
+    this.#server = server
   }
 
   /**
@@ -105,29 +86,17 @@ export class GrpcServer {
   async close(graceMs: number): Promise<void> {
     clearInterval(this.#keepalive)
     this.#stopCertificate?.()
+    this.#isClosing = true
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const session of this.#sessions.keys()) session.close()
+    for (const connection of this.#connections) connection.close()
     const cut = setTimeout(() => this.#cut(), graceMs)
     await closed
     clearTimeout(cut)
   }
 
   #cut(): void {
-    for (const session of this.#sessions.keys())
-      session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    for (const connection of this.#connections) connection.destroy()
     for (const socket of this.#sockets) socket.destroy()
-  }
-
-  #secure(certificate: CertificateSource): Http2SecureServer {
-    const { pair } = certificate
-    const server = createSecureServer({
-      ...SERVER_OPTIONS,
-      cert: pair.certificate,
-      key: pair.privateKey,
-    })
-    // Of a connection that breaks within TLS nobody else hears.
-    server.on('secureConnection', (socket) => socket.on('error', ignore))
-    return server
   }
 
   /** New connections get a changed certificate, open ones keep theirs. */
@@ -139,36 +108,25 @@ export class GrpcServer {
     )
   }
 
-  #opened(session: ServerHttp2Session): void {
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES)
-    this.#sessions.set(session, { isAsked: false })
-    session.once('close', () => this.#sessions.delete(session))
-    // It is closed with it.
-    session.on('error', ignore)
+  #connected(socket: Socket): void {
+    const connection = new Http2Connection(socket, (stream) => this.#called(stream))
+    this.#connections.add(connection)
+    socket.once('close', () => this.#connections.delete(connection))
+    if (this.#isClosing) connection.close()
   }
 
-  #called(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    // A stream that breaks is closed, which its call is told of.
-    stream.on('error', ignore)
-    if (stream.destroyed || stream.closed) return
-    countReset(stream)
-    if (!headers['content-type']?.startsWith('application/grpc')) {
-      stream.respond({ ':status': 415 }, { endStream: true })
-      stream.resume()
+  #called(stream: Http2Stream): void {
+    const { headers } = stream
+    if (!headers.get('content-type')?.startsWith('application/grpc')) {
+      stream.end(NOT_GRPC)
       return
     }
-    const path = headers[':path'] ?? ''
+    const path = headers.get(':path') ?? ''
+    const call = new GrpcCall(stream, this.#options.maxMessageBytes)
     const method = this.#options.methods.get(path)
     if (method === undefined) {
-      const details = `The server does not implement the method ${path}`
-      const head = { ':status': 200, 'content-type': 'application/grpc' }
-      const trailers = statusTrailers(STATUS.unimplemented, details)
-      stream.respond({ ...head, ...trailers }, { endStream: true })
-      stream.resume()
-      return
-    }
-    const call = new GrpcCall(stream, headers, this.#options.maxMessageBytes)
-    call.start(method(call))
+      call.end(STATUS.unimplemented, `The server does not implement the method ${path}`)
+    } else call.start(method(call))
   }
 
   /** The only end that a connection sees whose gateway died while it was written to: Node's TLS then reads no more. */
@@ -178,18 +136,18 @@ export class GrpcServer {
     this.#askedMs = nowMs
     // Answers that came while this process stood still have not been read.
     if (isLate) return
-    for (const [session, life] of this.#sessions) {
-      if (session.destroyed) continue
-      if (life.isAsked) {
-        session.destroy()
-        continue
-      }
-      life.isAsked = true
-      session.ping((error) => {
-        if (!error) life.isAsked = false
-      })
-    }
+    for (const connection of this.#connections) if (!connection.askForLife()) connection.destroy()
   }
 }
 
-function ignore(): void {}
+function secureServer(
+  certificate: CertificateSource,
+  connected: (socket: Socket) => void,
+): TlsServer {
+  const { pair } = certificate
+  const options = { cert: pair.certificate, key: pair.privateKey, ALPNProtocols: ['h2'] }
+  const server = createTlsServer(options, connected)
+  // Whoever breaks off a handshake hears of it by the connection's end.
+  server.on('tlsClientError', () => {})
+  return server
+}

@@ -1,3 +1,5 @@
+import type { Header } from '../http2/static-table.ts'
+
 /** The codes with which calls end here. Source: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 export const STATUS = {
   ok: 0,
@@ -11,10 +13,14 @@ export const STATUS = {
 
 export type Status = (typeof STATUS)[keyof typeof STATUS]
 
+/** Characters of what a call ends with; more would not fit in a frame beside other headers. */
+const MAX_DETAILS = 1024
+
 /** What a call ends with, as HTTP/2 trailers. */
-export function statusTrailers(code: Status, details: string): Record<string, string> {
-  if (details === '') return { 'grpc-status': String(code) }
-  return { 'grpc-status': String(code), 'grpc-message': percentEncoded(details) }
+export function statusTrailers(code: Status, details: string): Header[] {
+  const status: Header = ['grpc-status', String(code)]
+  if (details === '') return [status]
+  return [status, ['grpc-message', percentEncoded(details.slice(0, MAX_DETAILS))]]
 }
 
 /**

@@ -9,7 +9,7 @@ const MAX = 1_000_000
 describe('FrameReader', () => {
   const read = (reader: FrameReader, chunk: Buffer) => {
     const messages: string[] = []
-    reader.feed(chunk)
+    reader.feed(chunk, 0, chunk.length)
     while (reader.next()) messages.push(reader.bytes.toString('latin1', reader.start, reader.end))
     return messages
   }
@@ -17,7 +17,7 @@ describe('FrameReader', () => {
   it('leaves whole messages where they are', () => {
     const chunk = Buffer.concat([framed(Buffer.from('abc')), framed(Buffer.alloc(0))])
     const reader = new FrameReader(MAX)
-    reader.feed(chunk)
+    reader.feed(chunk, 0, chunk.length)
     assert.ok(reader.next())
     assert.deepEqual([reader.bytes === chunk, reader.start, reader.end], [true, 5, 8])
     assert.ok(reader.next())

@@ -1,0 +1,52 @@
+import {
+  ConnectionError,
+  DEFAULT_FRAME_BYTES,
+  ERROR,
+  FRAME,
+  frame,
+  MAX_FRAME_BYTES,
+  MAX_WINDOW_BYTES,
+  SETTING,
+} from './protocol.ts'
+
+/** Identifier (2 bytes), value (4). */
+const SETTING_BYTES = 6
+
+/** A frame that tells settings by their numbers. */
+export function settingsFrame(settings: ReadonlyMap<number, number>): Buffer {
+  const payload = Buffer.allocUnsafe(settings.size * SETTING_BYTES)
+  let at = 0
+  for (const [id, value] of settings) {
+    at = payload.writeUInt16BE(id, at)
+    at = payload.writeUInt32BE(value, at)
+  }
+  return frame(FRAME.settings, 0, 0, payload)
+}
+
+/**
+ * The settings of the payload `bytes[start, end)`, in their order; unknown ones too. Source: RFC 9113, section 6.5.
+ *
+ * @throws {ConnectionError} where one is out of its range
+ */
+export function readSettings(bytes: Buffer, start: number, end: number): [number, number][] {
+  if ((end - start) % SETTING_BYTES !== 0) {
+    throw new ConnectionError(ERROR.frameSize, 'settings are cut short')
+  }
+  const settings: [number, number][] = []
+  for (let at = start; at < end; at += SETTING_BYTES) {
+    const id = bytes.readUInt16BE(at)
+    const value = bytes.readUInt32BE(at + 2)
+    if (id === SETTING.initialWindowSize && value > MAX_WINDOW_BYTES) {
+      throw new ConnectionError(ERROR.flowControl, `a window of ${value} bytes is too large`)
+    }
+    const isFrameSize = id === SETTING.maxFrameSize
+    if (
+      (id === SETTING.enablePush && value > 1) ||
+      (isFrameSize && (value < DEFAULT_FRAME_BYTES || value > MAX_FRAME_BYTES))
+    ) {
+      throw new ConnectionError(ERROR.protocol, `setting ${id} cannot be ${value}`)
+    }
+    settings.push([id, value])
+  }
+  return settings
+}
