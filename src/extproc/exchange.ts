@@ -114,12 +114,12 @@ export class Exchange implements CallHandler {
     this.#call = call
   }
 
-  message(bytes: Buffer, start: number, end: number): void {
+  message(bytes: Buffer, start: number, end: number, mayKeep: boolean): void {
     if (this.#phase === 'closed') return
     try {
       if (!message.read(bytes, start, end))
         this.#malformed('the message is not a ProcessingRequest')
-      else this.#handle(bytes)
+      else this.#handle(bytes, mayKeep)
     } catch (error) {
       this.#fault(error)
     }
@@ -201,7 +201,7 @@ export class Exchange implements CallHandler {
     )
   }
 
-  #handle(bytes: Buffer) {
+  #handle(bytes: Buffer, mayKeep: boolean) {
     if (message.observing) {
       this.#shared.observed.inc()
       this.#shared.logger.warnOnce(
@@ -223,13 +223,13 @@ export class Exchange implements CallHandler {
       case MESSAGE.requestHeaders:
         return this.#requestHeaders()
       case MESSAGE.requestBody:
-        return this.#requestBody(bytes)
+        return this.#requestBody(bytes, mayKeep)
       case MESSAGE.requestTrailers:
         return this.#requestTrailers()
       case MESSAGE.responseHeaders:
         return this.#responseHeaders()
       case MESSAGE.responseBody:
-        return this.#responseBody(bytes)
+        return this.#responseBody(bytes, mayKeep)
       case MESSAGE.responseTrailers:
         return this.#responseTrailers()
     }
@@ -267,8 +267,9 @@ export class Exchange implements CallHandler {
       this.#requestEnded = this.#requestEndedInHeaders = true
       return this.#route()
     }
-    if (Number(headers.get('content-length')) > maxBodyBytes)
-      return this.#refuse(bodyTooLarge(maxBodyBytes))
+    const bodyBytes = Number(headers.get('content-length') ?? 0)
+    if (bodyBytes > maxBodyBytes) return this.#refuse(bodyTooLarge(maxBodyBytes))
+    this.#body.expect(bodyBytes)
     if (isFullDuplex(this.#requestMode)) return
     if (this.#isBuffered) {
       const mayWatch = this.#shared.router.mayWatchResponse(this.#call)
@@ -282,7 +283,7 @@ export class Exchange implements CallHandler {
     this.#route()
   }
 
-  #requestBody(bytes: Buffer) {
+  #requestBody(bytes: Buffer, mayKeep: boolean) {
     if (this.#phase === 'start') return this.#malformed('request_body came before request_headers')
     // Envoy 1.35 and later may send a second end of stream after a large body (envoy#46237).
     if (this.#requestEnded) return
@@ -296,7 +297,7 @@ export class Exchange implements CallHandler {
     if (this.#phase !== 'body') return
     if (message.bodyEnd > message.bodyStart) {
       try {
-        this.#body.add(held(bytes, message.bodyStart, message.bodyEnd))
+        this.#body.add(message.body(), mayKeep && !isSmallPart(bytes, message))
       } catch (error) {
         return this.#refuse(error)
       }
@@ -433,16 +434,18 @@ export class Exchange implements CallHandler {
     this.#responseHeadersAnswer = answer
   }
 
-  #responseBody(bytes: Buffer) {
+  #responseBody(bytes: Buffer, mayKeep: boolean) {
     if (!this.#routed || this.#responseEnded) return
     const { bodyStart, bodyEnd } = message
     if (isFullDuplex(this.#responseMode)) {
-      this.#responsePieces.add(bytes, bodyStart, bodyEnd)
+      if (mayKeep) this.#responsePieces.add(bytes, bodyStart, bodyEnd)
+      else this.#responsePieces.add(Buffer.from(message.body()), 0, bodyEnd - bodyStart)
       this.#responseEnded = message.endOfStream
       return
     }
-    if (bodyEnd > bodyStart && this.#watched)
-      this.#routed.responseBody(bytes.subarray(bodyStart, bodyEnd))
+    if (bodyEnd > bodyStart && this.#watched) {
+      this.#routed.responseBody(mayKeep ? message.body() : Buffer.from(message.body()))
+    }
     this.flush()
     this.#stream.send([EMPTY_RESPONSE_BODY])
     if (message.endOfStream) this.#completed()
@@ -572,10 +575,7 @@ function isFullDuplex(mode: number): boolean {
   return mode === BODY_MODE.fullDuplexStreamed || mode === BODY_MODE.grpc
 }
 
-/** A piece to be held. It is a view, except where it would keep a much larger buffer, with what else came, from being freed. */
-function held(bytes: Buffer, start: number, end: number): Buffer {
-  if (4 * (end - start) >= bytes.buffer.byteLength) return bytes.subarray(start, end)
-  const piece = Buffer.allocUnsafe(end - start)
-  bytes.copy(piece, 0, start, end)
-  return piece
+/** Whether its body, kept where it is, would keep a much larger buffer, with what else came, from being freed. */
+function isSmallPart({ buffer }: Buffer, { bodyStart, bodyEnd }: ProcessingRequest): boolean {
+  return 4 * (bodyEnd - bodyStart) < buffer.byteLength
 }

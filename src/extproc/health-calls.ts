@@ -54,7 +54,7 @@ class OneRequest implements CallHandler {
   }
 
   message(bytes: Buffer, start: number, end: number): void {
-    if (this.#request === undefined) this.#request = bytes.subarray(start, end)
+    if (this.#request === undefined) this.#request = Buffer.from(bytes.subarray(start, end))
     else this.#call.end(STATUS.unimplemented, 'Received a second request message')
   }
 

@@ -143,7 +143,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#silentSinceMs = undefined
     if (this.#phase !== 'body') return
     try {
-      this.#body.add(piece)
+      this.#body.add(piece, true)
     } catch (error) {
       this.refuse(error)
     }

@@ -32,7 +32,7 @@ describe('requests that come all at once', () => {
     const exchange = new Exchange(stream, exchanges)
     for (const message of [requestHeaders(), requestBody('{"model":"m","prompt":"p"}', true)]) {
       const bytes = processMethod.requestSerialize(message)
-      exchange.message(bytes, 0, bytes.length)
+      exchange.message(bytes, 0, bytes.length, true)
     }
     exchange.pause()
     return exchange

@@ -383,7 +383,7 @@ describe('Exchange', () => {
   const receive = (...requests: Parameters<typeof processMethod.requestSerialize>[0][]) => {
     for (const request of requests) {
       const bytes = processMethod.requestSerialize(request)
-      exchange.message(bytes, 0, bytes.length)
+      exchange.message(bytes, 0, bytes.length, true)
     }
     exchange.pause()
   }
@@ -450,7 +450,7 @@ describe('Exchange', () => {
   it('shows whoever watches what had come when the stream broke', () => {
     receive(responseHeaders({ ':status': '200' }), responseBody('a'))
     const bytes = processMethod.requestSerialize(responseBody('b'))
-    exchange.message(bytes, 0, bytes.length)
+    exchange.message(bytes, 0, bytes.length, true)
     exchange.closed()
     assert.equal(Buffer.concat(router.last.responseBytes).toString(), 'ab')
     assert.deepEqual(router.last.ends, ['aborted'])

@@ -97,7 +97,7 @@ export const exchanges: FuzzTarget = {
     for (const step of steps) {
       if (typeof step !== 'string') {
         received += step.length
-        exchange.message(Buffer.from(step), 0, step.length)
+        exchange.message(Buffer.from(step), 0, step.length, true)
         exchange.pause()
       } else if (step === 'half-close') exchange.halfClosed()
       else if (step === 'cancel') exchange.closed()

@@ -6,8 +6,12 @@ import { STATUS, type Status, statusTrailers, timeoutMs } from './status.ts'
 
 /** What a method does with one call. Its functions are called one at a time, and never throw. */
 export interface CallHandler {
-  /** Takes one message: `bytes[start, end)`, which may be kept, and of which nothing may be changed. */
-  message(bytes: Buffer, start: number, end: number): void
+  /**
+   * Takes one message: `bytes[start, end)`, of which nothing may be changed.
+   *
+   * @param mayKeep false where those bytes are something else after the call
+   */
+  message(bytes: Buffer, start: number, end: number, mayKeep: boolean): void
   /** All messages that came together have been told. */
   pause?(): void
   /** The client has sent its last message. */
@@ -108,7 +112,7 @@ export class GrpcCall implements StreamReceiver {
     const reader = this.#reader
     while (!this.#ended && reader.next()) {
       if (reader.isCompressed) this.#inflate()
-      else handler.message(reader.bytes, reader.start, reader.end)
+      else handler.message(reader.bytes, reader.start, reader.end, reader.mayKeep)
       if (this.#isInflating) break
     }
     if (!this.#ended) handler.pause?.()
@@ -161,14 +165,9 @@ export class GrpcCall implements StreamReceiver {
     this.#stream.pause()
     decompress(bytes.subarray(start, end), options, (error, message) => {
       this.#isInflating = false
-      if (this.#ended) return
-      if (error) {
-        this.#failToInflate(error)
-        return
-      }
-      this.#handler!.message(message, 0, message.length)
-      if (this.#ended) return
-      this.#tell()
+      if (error) this.#failToInflate(error)
+      else if (!this.#ended) this.#handler!.message(message, 0, message.length, true)
+      if (!this.#ended) this.#tell()
       if (!this.#isInflating) this.#stream.resume()
     })
   }

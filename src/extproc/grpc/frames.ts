@@ -2,8 +2,12 @@
 export const FRAME_HEAD_BYTES = 5
 
 const EMPTY = Buffer.alloc(0)
-/** What is set aside at first for a message of which a part has come; it doubles as more comes. */
-const FIRST_BYTES = 64 * 1024
+/** A message of which a part has come gets as much room as it needs up to here, */
+const SMALL_BYTES = 4 * 1024
+/** then this, from those that are used again; it doubles as more comes. */
+const ROOM_BYTES = 64 * 1024
+const MAX_SPARE_ROOMS = 64
+const spareRooms: Buffer[] = []
 
 /**
  * Finds the messages of a gRPC stream in the bytes as they come. One that has come whole is left where it is; of one that
@@ -22,11 +26,14 @@ export class FrameReader {
   /** A frame, head and all, of which `#filled` bytes have come; that is none as long as frames come whole. */
   #part: Buffer = EMPTY
   #filled = 0
-  /** The message is `bytes[start, end)`. */
+  /** The room that the message lies in, where it is used again. */
+  #borrowed: Buffer | undefined
+  /** The message is `bytes[start, end)`, until `next` is called; longer where `mayKeep` is true. */
   bytes: Buffer = EMPTY
   start = 0
   end = 0
   isCompressed = false
+  mayKeep = true
   /** Length of a message that is longer than allowed; nothing is read after it. 0 while there was none. */
   tooLong = 0
 
@@ -43,6 +50,9 @@ export class FrameReader {
 
   /** Moves to the next message; false when what has come holds no other whole one. */
   next(): boolean {
+    if (this.#borrowed !== undefined) giveBack(this.#borrowed)
+    this.#borrowed = undefined
+    this.mayKeep = true
     if (this.#filled > 0 ? this.#complete() : this.#find()) return true
     // What is kept until more comes is the part alone, not the buffer that it came in.
     this.#chunk = this.bytes = EMPTY
@@ -90,6 +100,8 @@ export class FrameReader {
     this.isCompressed = this.#part[0] !== 0
     this.start = FRAME_HEAD_BYTES
     this.end = frameBytes
+    this.mayKeep = !isRoom(this.#part)
+    if (!this.mayKeep) this.#borrowed = this.#part
     this.#part = EMPTY
     this.#filled = 0
     return true
@@ -100,15 +112,31 @@ export class FrameReader {
     const count = Math.min(frameBytes - this.#filled, this.#stop - this.#at)
     const filled = this.#filled + count
     if (filled > this.#part.length) {
-      const roomBytes = Math.max(filled, 2 * this.#part.length, FIRST_BYTES)
-      const grown = Buffer.allocUnsafe(Math.min(frameBytes, roomBytes))
+      const grown = roomFor(frameBytes, filled, this.#part.length)
       this.#part.copy(grown, 0, 0, this.#filled)
+      if (isRoom(this.#part)) giveBack(this.#part)
       this.#part = grown
     }
     this.#chunk.copy(this.#part, this.#filled, this.#at, this.#at + count)
     this.#filled = filled
     this.#at += count
   }
+}
+
+function roomFor(frameBytes: number, filled: number, roomBytes: number): Buffer {
+  if (frameBytes <= SMALL_BYTES) return Buffer.allocUnsafe(frameBytes)
+  if (filled <= ROOM_BYTES) return spareRooms.pop() ?? Buffer.allocUnsafeSlow(ROOM_BYTES)
+  const grownBytes = Math.max(filled, 2 * roomBytes, ROOM_BYTES + 1)
+  return Buffer.allocUnsafe(Math.min(frameBytes, grownBytes))
+}
+
+/** Whether it is one of those that are used again; none other has their size. */
+function isRoom(buffer: Buffer): boolean {
+  return buffer.length === ROOM_BYTES
+}
+
+function giveBack(room: Buffer): void {
+  if (spareRooms.length < MAX_SPARE_ROOMS) spareRooms.push(room)
 }
 
 /** One message with the head that says its length. */

@@ -40,6 +40,8 @@ const WIDER = numberFrame(FRAME.windowUpdate, 0, CONNECTION_WINDOW_BYTES - DEFAU
 const SETTINGS_TAKEN = frame(FRAME.settings, FLAG.ack, 0, Buffer.alloc(0))
 const LIFE_PING = frame(FRAME.ping, 0, 0, Buffer.from('are-you?'))
 const LAST_PING = frame(FRAME.ping, 0, 0, Buffer.from('last-one'))
+/** Frames on their way, past which frames of streams that have ended are not answered. */
+const MAX_LATE_ANSWERS = 1000
 const PING_BYTES = 8
 const PRIORITY_BYTES = 5
 const MAX_STREAM_ID = 2 ** 31 - 1
@@ -135,10 +137,11 @@ export class Http2Connection implements FrameSink, StreamOwner {
     }
     this.#dataStream = undefined
     this.#dataEndsStream = (flags & FLAG.endStream) !== 0
-    if (stream === undefined || stream.isHalfClosed) {
+    if (stream === undefined) {
       this.#known(streamId, 'data')
-      this.#reset(streamId, ERROR.streamClosed)
-    } else if ((stream.receiveWindowBytes -= payloadBytes) < 0) {
+      this.#isOver(streamId)
+    } else if (stream.isHalfClosed) this.#reset(streamId, ERROR.streamClosed)
+    else if ((stream.receiveWindowBytes -= payloadBytes) < 0) {
       this.#reset(streamId, ERROR.flowControl)
     } else this.#dataStream = stream
   }
@@ -284,10 +287,8 @@ export class Http2Connection implements FrameSink, StreamOwner {
 
   #trailers(streamId: number, { headers }: DecodedHeaders): void {
     const stream = this.#streams.get(streamId)
-    if (stream === undefined) {
-      throw new ConnectionError(ERROR.streamClosed, 'headers of a stream that has ended')
-    }
-    if (stream.isHalfClosed) this.#reset(streamId, ERROR.streamClosed)
+    if (stream === undefined) this.#isOver(streamId)
+    else if (stream.isHalfClosed) this.#reset(streamId, ERROR.streamClosed)
     else if (!this.#blocks.endsStream || trailerMalformation(headers) !== undefined) {
       this.#reset(streamId, ERROR.protocol)
     } else this.#halfClosed(stream)
@@ -333,10 +334,9 @@ export class Http2Connection implements FrameSink, StreamOwner {
   #widen(streamId: number, bytes: number): void {
     if (streamId === 0) {
       need(bytes > 0, ERROR.protocol, 'a window is widened by nothing')
-      this.output.windowBytes += bytes
-      const isTooWide = this.output.windowBytes > MAX_WINDOW_BYTES
+      const isTooWide = this.output.windowBytes + bytes > MAX_WINDOW_BYTES
       need(!isTooWide, ERROR.flowControl, 'a window is too large')
-      this.output.plan()
+      this.output.widen(bytes)
       return
     }
     const stream = this.#known(streamId, 'a window update')
@@ -370,6 +370,12 @@ export class Http2Connection implements FrameSink, StreamOwner {
     return this.#streams.get(streamId)
   }
 
+  /** Something has come of a stream that has ended, maybe sent before the client knew: it is dropped, and mostly answered. */
+  #isOver(streamId: number): void {
+    if (streamId > this.#maxId || this.output.controlFrames > MAX_LATE_ANSWERS) return
+    this.output.control(numberFrame(FRAME.resetStream, streamId, ERROR.streamClosed))
+  }
+
   /** Ends a stream for what came on it. */
   #reset(streamId: number, code: ErrorCode): void {
     this.output.control(numberFrame(FRAME.resetStream, streamId, code))
@@ -401,7 +407,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
     if (this.#isBroken) return
     this.#isBroken = true
     this.#closeStreams()
-    this.output.control(goAway(this.#lastId, code, details))
+    this.output.control(goAway(Math.min(this.#lastId, this.#maxId), code, details))
     this.output.end()
   }
 

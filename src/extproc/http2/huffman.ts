@@ -30,28 +30,61 @@ for (let bits = 1, code = 0; bits <= LONGEST_BITS; bits++) {
   codeEnds[bits] = code
 }
 
+/** By the eight bits that come next: the byte whose code they begin with, times 16, and the bits of that code; 0 where it is longer. */
+const shortCodes = new Uint16Array(256)
+for (let bits = 1; bits <= 8; bits++) {
+  const first = codeEnds[bits - 1]! * 2
+  for (let code = first; code < codeEnds[bits]!; code++) {
+    const byte = bytesByCode[offsets[bits]! + code]!
+    shortCodes.fill((byte << 4) | bits, code << (8 - bits), (code + 1) << (8 - bits))
+  }
+}
+
 /**
  * Decodes `bytes[start, end)` to `target`, which has room for 8 bytes of each 5.
  *
  * @returns how many bytes those are; -1 where the code is none
  */
 export function decodeHuffman(bytes: Buffer, start: number, end: number, target: Buffer): number {
+  const stopBit = end * 8
   let length = 0
-  let code = 0
-  let bits = 0
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at]!
-    for (let bit = 7; bit >= 0; bit--) {
-      code = (code << 1) | ((byte >> bit) & 1)
-      // A length of which there are no codes ends where the one before it, doubled, did.
-      if (code < codeEnds[++bits]!) {
-        const decoded = bytesByCode[offsets[bits]! + code]!
-        if (decoded === END_OF_STRING) return -1
-        target[length++] = decoded
-        code = bits = 0
-      } else if (bits === LONGEST_BITS) return -1
+  let bitAt = start * 8
+  while (bitAt < stopBit) {
+    const at = bitAt >> 3
+    // Ones fill the last byte.
+    const pair = (bytes[at]! << 8) | (at + 1 < end ? bytes[at + 1]! : 255)
+    const short = shortCodes[(pair >> (8 - (bitAt & 7))) & 255]!
+    const bits = short & 15
+    if (short === 0) {
+      const long = longCode(bytes, bitAt, stopBit)
+      if (long === NO_CODE || long.byte === END_OF_STRING) break
+      target[length++] = long.byte
+      bitAt += long.bits
+    } else if (bitAt + bits > stopBit) break
+    else {
+      target[length++] = short >> 4
+      bitAt += bits
     }
   }
-  // What fills the last byte is the beginning of the code that ends a string: ones, fewer than eight.
-  return bits < 8 && code === (1 << bits) - 1 ? length : -1
+  return isFilling(bytes, bitAt, stopBit) ? length : -1
+}
+
+const NO_CODE = { byte: -1, bits: 0 }
+
+function longCode(bytes: Buffer, bitAt: number, stopBit: number): { byte: number; bits: number } {
+  const stop = Math.min(stopBit, bitAt + LONGEST_BITS)
+  let code = 0
+  for (let at = bitAt, bits = 1; at < stop; at++, bits++) {
+    code = (code << 1) | ((bytes[at >> 3]! >> (7 - (at & 7))) & 1)
+    // A length that no code has ends where the one before it, doubled, did.
+    if (code < codeEnds[bits]!) return { byte: bytesByCode[offsets[bits]! + code]!, bits }
+  }
+  return NO_CODE
+}
+
+/** What fills the last byte is the beginning of the code that ends a string: ones, fewer than eight. */
+function isFilling(bytes: Buffer, bitAt: number, stopBit: number): boolean {
+  const bits = stopBit - bitAt
+  const mask = (1 << bits) - 1
+  return bits === 0 || (bits < 8 && (bytes[(stopBit >> 3) - 1]! & mask) === mask)
 }

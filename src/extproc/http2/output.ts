@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES } from './protocol.ts'
+import { type Linked, Ring } from './ring.ts'
 
 /** What is written to a socket at once, and the largest part of it that one frame may take. */
 const WRITE_BYTES = 64 * 1024
@@ -11,10 +12,10 @@ const MAX_CONTROL_FRAMES = 10_000
 const MAX_SPARE_BUFFERS = 16
 
 /** A stream in the eyes of who sends its frames. */
-export interface Sender {
-  /** The next in the ring of those that have something to send; undefined when it is not in it. Set by `Output` alone. */
-  nextSender: Sender | undefined
-  /** True when nothing can be sent of it until the connection's window opens. */
+export interface Sender extends Linked {
+  /** True while there is something that it may send, as far as its own window goes. */
+  readonly isReady: boolean
+  /** True when nothing can be sent of it while the connection's window is shut. */
   readonly needsWindow: boolean
   /**
    * Puts its next frames at `at` of `target`, where there are at least 8 KiB; no more than one of data.
@@ -23,8 +24,6 @@ export interface Sender {
    * @returns the position after them
    */
   put(target: Buffer, at: number, output: Output, written: (() => void)[]): number
-  /** True while there is more that it may send. */
-  readonly isReady: boolean
 }
 
 const spareBuffers: Buffer[] = []
@@ -38,16 +37,17 @@ export class Output {
   readonly #socket: Socket
   readonly #overflowed: () => void
   #control: Buffer[] = []
-  /** A ring of those that have something to send and may; its last one, whose next is the first. */
-  #last: Sender | undefined
+  /** Those that have something to send. */
+  readonly #ready = new Ring<Sender>()
+  /** Those of them that wait for the connection's window. */
+  readonly #shut = new Ring<Sender>()
   #isPlanned = false
   #isHeld = false
   #isEnding = false
   /** Of writes that have not left yet, the oldest first. */
   readonly #buffers: Buffer[] = []
   readonly #written: (readonly (() => void)[])[] = []
-  /** Bytes of data that the other side takes on the whole connection. */
-  windowBytes = DEFAULT_WINDOW_BYTES
+  #windowBytes = DEFAULT_WINDOW_BYTES
   /** The largest payload of a frame that the other side takes. */
   maxPayloadBytes = DEFAULT_FRAME_BYTES
   /** True until the other side is told that its table for our headers is empty, which it has to be told when it wants a small one. */
@@ -65,13 +65,37 @@ export class Output {
     this.plan()
   }
 
-  /** `sender`, which is not in the ring, has something to send. */
-  add(sender: Sender): void {
-    const last = this.#last
-    sender.nextSender = last === undefined ? sender : last.nextSender
-    if (last !== undefined) last.nextSender = sender
-    this.#last = sender
+  /** Bytes of data that the other side takes on the whole connection. */
+  get windowBytes(): number {
+    return this.#windowBytes
+  }
+
+  /** Frames of the connection itself that wait. */
+  get controlFrames(): number {
+    return this.#control.length
+  }
+
+  /** The other side takes more than before, by `bytes`; fewer where that is less than none. */
+  widen(bytes: number): void {
+    this.#windowBytes += bytes
+    if (this.#windowBytes <= 0) return
+    for (let shut = this.#shut.first; shut !== undefined; shut = this.#shut.first) {
+      this.#shut.remove(shut)
+      this.#ready.push(shut)
+    }
     this.plan()
+  }
+
+  /** `sender` may have something to send. */
+  add(sender: Sender): void {
+    if (sender.ring !== undefined || !sender.isReady) return
+    this.#ready.push(sender)
+    this.plan()
+  }
+
+  /** `sender` has nothing to send any more. */
+  remove(sender: Sender): void {
+    sender.ring?.remove(sender)
   }
 
   /** Sends what there is after the callback that runs, or when `release` is called. */
@@ -117,9 +141,18 @@ export class Output {
   }
 
   #hasFrames(): boolean {
-    if (this.#control.length > 0) return true
-    const first = this.#last?.nextSender
-    return first !== undefined && !(first.needsWindow && this.windowBytes <= 0)
+    return this.#control.length > 0 || this.#next() !== undefined
+  }
+
+  /** Whose turn it is. */
+  #next(): Sender | undefined {
+    for (let first = this.#ready.first; first !== undefined; first = this.#ready.first) {
+      const isShut = first.needsWindow && this.#windowBytes <= 0
+      if (first.isReady && !isShut) return first
+      this.#ready.remove(first)
+      if (first.isReady) this.#shut.push(first)
+    }
+    return undefined
   }
 
   #fill(buffer: Buffer, written: (() => void)[]): number {
@@ -131,17 +164,12 @@ export class Output {
     if (sent === control.length) this.#control = sent === 0 ? control : []
     else control.splice(0, sent)
     while (at <= most) {
-      const last = this.#last
-      const first = last?.nextSender
-      if (first === undefined || (first.needsWindow && this.windowBytes <= 0)) break
-      at = first.put(buffer, at, this, written)
+      const sender = this.#next()
+      if (sender === undefined) break
+      at = sender.put(buffer, at, this, written)
       // Its turn comes again after all others'.
-      if (first.isReady) this.#last = first
-      else {
-        if (first === last) this.#last = undefined
-        else last!.nextSender = first.nextSender
-        first.nextSender = undefined
-      }
+      this.#ready.remove(sender)
+      if (sender.isReady) this.#ready.push(sender)
     }
     return at
   }

@@ -11,6 +11,8 @@ import {
 
 /** Identifier (2 bytes), value (4). */
 const SETTING_BYTES = 6
+/** Each may make us look at all streams. */
+const MAX_SETTINGS = 32
 
 /** A frame that tells settings by their numbers. */
 export function settingsFrame(settings: ReadonlyMap<number, number>): Buffer {
@@ -26,11 +28,14 @@ export function settingsFrame(settings: ReadonlyMap<number, number>): Buffer {
 /**
  * The settings of the payload `bytes[start, end)`, in their order; unknown ones too. Source: RFC 9113, section 6.5.
  *
- * @throws {ConnectionError} where one is out of its range
+ * @throws {ConnectionError} where one is out of its range, or there are more than anybody needs
  */
 export function readSettings(bytes: Buffer, start: number, end: number): [number, number][] {
   if ((end - start) % SETTING_BYTES !== 0) {
     throw new ConnectionError(ERROR.frameSize, 'settings are cut short')
+  }
+  if (end - start > MAX_SETTINGS * SETTING_BYTES) {
+    throw new ConnectionError(ERROR.enhanceYourCalm, 'too many settings come at once')
   }
   const settings: [number, number][] = []
   for (let at = start; at < end; at += SETTING_BYTES) {

@@ -1,6 +1,8 @@
+import { HeldData } from './held-data.ts'
 import type { Output, Sender } from './output.ts'
 import { FLAG, FRAME, FRAME_HEAD_BYTES, putFrameHead } from './protocol.ts'
 import type { RequestHeaders } from './request-headers.ts'
+import type { Linked, Ring } from './ring.ts'
 
 /** Who is told what comes on one stream. Its functions are called one at a time, and never throw. */
 export interface StreamReceiver {
@@ -32,7 +34,9 @@ export class Http2Stream implements Sender {
   readonly headers: RequestHeaders
   readonly #owner: StreamOwner
   #receiver: StreamReceiver | undefined
-  nextSender: Sender | undefined
+  ring: Ring | undefined
+  previous: Linked | undefined
+  next: Linked | undefined
 
   /** The header block with which the answer begins, until it is sent. */
   #head: Buffer | undefined
@@ -51,8 +55,7 @@ export class Http2Stream implements Sender {
   #isFull = false
 
   #isPaused = false
-  /** What came while nothing was to be told. */
-  #held: { readonly bytes: Buffer; readonly start: number; readonly end: number }[] = []
+  readonly #held = new HeldData()
   /** True when the other side has sent its last byte. */
   isHalfClosed = false
   /** True when the other side has been sent our last byte. */
@@ -96,7 +99,7 @@ export class Http2Stream implements Sender {
   /** Begins the answer with a header block, once. */
   begin(head: Buffer): void {
     this.#head = head
-    this.#ready()
+    this.#owner.output.add(this)
   }
 
   /**
@@ -113,7 +116,7 @@ export class Http2Stream implements Sender {
       this.#told.push(i === last ? written : undefined)
     }
     if (this.#unsentBytes > MAX_UNSENT_BYTES) this.#isFull = true
-    this.#ready()
+    this.#owner.output.add(this)
   }
 
   /** Ends the answer with a header block; one that has not begun is this block alone. */
@@ -121,7 +124,7 @@ export class Http2Stream implements Sender {
     if (this.isClosed || this.#isEnded) return
     this.#isEnded = true
     this.#trailers = trailers
-    this.#ready()
+    this.#owner.output.add(this)
   }
 
   get isReady(): boolean {
@@ -153,7 +156,7 @@ export class Http2Stream implements Sender {
       this.#putData(target, at, bytes, written)
       at += bytes
       this.windowBytes -= bytes
-      output.windowBytes -= bytes
+      output.widen(-bytes)
       this.#unsentBytes -= bytes
     }
     const trailers = this.#trailers
@@ -168,13 +171,13 @@ export class Http2Stream implements Sender {
   /** More may be sent, by `bytes`. */
   widen(bytes: number): void {
     this.windowBytes += bytes
-    this.#ready()
+    this.#owner.output.add(this)
   }
 
   /** Told by the connection: data has come. */
   received(bytes: Buffer, start: number, end: number): void {
     if (this.#mayTell()) this.#tell(bytes, start, end)
-    else this.#held.push({ bytes, start, end })
+    else this.#held.add(bytes, start, end)
   }
 
   /** Told by the connection: all data has come. */
@@ -190,8 +193,8 @@ export class Http2Stream implements Sender {
     this.#parts = this.#told = []
     this.#head = this.#trailers = undefined
     this.#unsentBytes = 0
-    for (const { start, end } of this.#held) this.#owner.consumed(this, end - start)
-    this.#held = []
+    this.#owner.output.remove(this)
+    this.#owner.consumed(this, this.#held.clear())
     const receiver = this.#receiver
     this.#receiver = undefined
     receiver?.closed()
@@ -203,22 +206,18 @@ export class Http2Stream implements Sender {
   }
 
   #mayTell(): boolean {
-    return !this.#isPaused && !this.#isFull && this.#held.length === 0
+    return !this.#isPaused && !this.#isFull && this.#held.isEmpty
   }
 
   /** Tells what was held, as long as nothing stops it, then the end. */
   #tellHeld(): void {
-    while (this.#held.length > 0 && !this.#isPaused && !this.#isFull) {
-      const { bytes, start, end } = this.#held.shift()!
-      this.#tell(bytes, start, end)
+    while (!this.#held.isEmpty && !this.#isPaused && !this.#isFull) {
+      const block = this.#held.take()
+      this.#tell(block, 0, block.length)
     }
     if (!this.isHalfClosed || this.#toldHalfClosed || !this.#mayTell()) return
     this.#toldHalfClosed = true
     this.#receiver?.halfClosed()
-  }
-
-  #ready(): void {
-    if (this.nextSender === undefined && this.isReady) this.#owner.output.add(this)
   }
 
   readonly #drained = (): void => {

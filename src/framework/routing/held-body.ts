@@ -12,17 +12,21 @@ export interface BodyBudget {
   bufferedBytes: number
 }
 
-/** As many pieces of a body become one where they are small on average. */
-const MERGED_PIECES = 256
-const SMALL_PIECE_BYTES = 1024
+/** Room that a body gets because its length was told; more than this it gets when it has come. */
+const MAX_EXPECTED_BYTES = 1024 * 1024
 
-/** The body of one request, in the pieces in which it came, until it has been handed on. */
+const NOTHING: Uint8Array = new Uint8Array(0)
+
+/** The body of one request until it has been handed on: where it lies, if it came at once, else put together. */
 export class HeldBody {
   readonly #shared: BodyBudget
-  #pieces: Uint8Array[] = []
-  /** The last of `#pieces`, which have not been looked at for being many and small. */
-  #loosePieces = 0
+  #expectedBytes = 0
+  /** The body is the first `#bytes` of it. */
+  #room: Uint8Array = NOTHING
+  /** False where the room is somebody else's. */
+  #ownsRoom = false
   #bytes = 0
+  #pieces: readonly Uint8Array[] | undefined
   /** Counted in the shared sum until the body has been handed on. */
   #heldBytes = 0
 
@@ -30,27 +34,43 @@ export class HeldBody {
     this.#shared = shared
   }
 
+  /** What has come, in one piece; the same array until more comes. */
   get pieces(): readonly Uint8Array[] {
+    this.#pieces ??= this.#bytes === 0 ? [] : [this.#room.subarray(0, this.#bytes)]
     return this.#pieces
   }
 
-  /** @throws {SchedulerError} BODY_TOO_LARGE; BUFFERS_FULL when the bodies of all requests take too much */
-  add(piece: Uint8Array): void {
+  /** Says how long the body will be; what is no length is ignored. */
+  expect(bytes: number): void {
+    if (bytes > 0) this.#expectedBytes = Math.min(bytes, MAX_EXPECTED_BYTES)
+  }
+
+  /**
+   * @param mayKeep true where `piece` stays as it is
+   * @throws {SchedulerError} BODY_TOO_LARGE; BUFFERS_FULL when the bodies of all requests take too much
+   */
+  add(piece: Uint8Array, mayKeep: boolean): void {
     const { limits, bufferedBytes } = this.#shared
-    this.#bytes += piece.length
-    if (this.#bytes > limits.maxBodyBytes) throw bodyTooLarge(limits.maxBodyBytes)
+    const bytes = this.#bytes + piece.length
+    if (bytes > limits.maxBodyBytes) throw bodyTooLarge(limits.maxBodyBytes)
     if (bufferedBytes + piece.length > limits.maxBufferedBytes) {
       const text = `the bodies of the requests in progress fill the ${mebibytes(limits.maxBufferedBytes)} that --max-buffered-mib allows; try again`
       throw new SchedulerError('BUFFERS_FULL', text)
     }
     this.#heldBytes += piece.length
     this.#shared.bufferedBytes += piece.length
-    this.#keep(piece)
+    this.#pieces = undefined
+    if (this.#bytes === 0 && mayKeep) this.#room = piece
+    else this.#append(piece, bytes)
+    this.#bytes = bytes
   }
 
-  /** Forgets the pieces; what they take stays counted until `release`. */
+  /** Forgets the bytes; what they take stays counted until `release`. */
   drop(): void {
-    this.#pieces = []
+    this.#pieces = undefined
+    this.#room = NOTHING
+    this.#ownsRoom = false
+    this.#bytes = 0
   }
 
   /** Takes the body off the shared sum: it has been written out, or dropped. */
@@ -59,15 +79,15 @@ export class HeldBody {
     this.#heldBytes = 0
   }
 
-  /** A client may send its body in bytes, and each piece takes a few hundred bytes more than its own. */
-  #keep(piece: Uint8Array): void {
-    this.#pieces.push(piece)
-    if (++this.#loosePieces < MERGED_PIECES) return
-    this.#loosePieces = 0
-    const last = this.#pieces.slice(-MERGED_PIECES)
-    if (last.reduce((sum, { length }) => sum + length, 0) > MERGED_PIECES * SMALL_PIECE_BYTES)
-      return
-    this.#pieces.splice(-MERGED_PIECES, MERGED_PIECES, Buffer.concat(last))
+  #append(piece: Uint8Array, bytes: number): void {
+    if (!this.#ownsRoom || bytes > this.#room.length) {
+      const doubled = this.#ownsRoom ? 2 * this.#room.length : 0
+      const room = Buffer.allocUnsafe(Math.max(bytes, this.#expectedBytes, doubled))
+      room.set(this.#room.subarray(0, this.#bytes))
+      this.#room = room
+      this.#ownsRoom = true
+    }
+    this.#room.set(piece, this.#bytes)
   }
 }
 
