@@ -64,8 +64,9 @@ export class Http2Connection implements FrameSink, StreamOwner {
   #lastId = 0
   /** Streams above are not taken. */
   #maxId = MAX_STREAM_ID
-  /** What each stream may send at first. */
-  #streamWindowBytes = DEFAULT_WINDOW_BYTES
+  initialWindowBytes = DEFAULT_WINDOW_BYTES
+  /** True when that has changed and what it makes of the streams' windows has not been looked at. */
+  #haveWindowsMoved = false
   #receiveWindowBytes = CONNECTION_WINDOW_BYTES
   #unacknowledgedBytes = 0
   /** The stream of the frame of data that is being read; undefined drops it. */
@@ -167,9 +168,8 @@ export class Http2Connection implements FrameSink, StreamOwner {
     end: number,
   ): void {
     this.#blocks.expect(type, streamId)
-    if (!this.#sawSettings && type !== FRAME.settings) {
-      throw new ConnectionError(ERROR.protocol, 'the first frame is not settings')
-    }
+    const isSettings = type === FRAME.settings && (flags & FLAG.ack) === 0
+    need(this.#sawSettings || isSettings, ERROR.protocol, 'the first frame is not settings')
     switch (type) {
       case FRAME.data:
         this.#paddedData(flags, streamId, bytes, start, end)
@@ -210,6 +210,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
     try {
       const at = this.#prefaceBytes < PREFACE.length ? this.#readPreface(chunk) : 0
       this.#splitter.read(chunk, at)
+      if (this.#haveWindowsMoved) this.#lookAtWindows()
     } catch (error) {
       if (!(error instanceof ConnectionError)) throw error
       this.#fail(error.code, error.message)
@@ -272,13 +273,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
       this.#reset(streamId, isTooLarge ? ERROR.enhanceYourCalm : ERROR.protocol)
       return
     }
-    const stream = new Http2Stream(
-      streamId,
-      new RequestHeaders(headers),
-      this,
-      this.#streamWindowBytes,
-      STREAM_WINDOW_BYTES,
-    )
+    const stream = new Http2Stream(streamId, new RequestHeaders(headers), this, STREAM_WINDOW_BYTES)
     this.#streams.set(streamId, stream)
     const { endsStream } = this.#blocks
     this.#opened(stream)
@@ -313,21 +308,23 @@ export class Http2Connection implements FrameSink, StreamOwner {
     }
     for (const [id, value] of readSettings(bytes, start, end)) {
       if (id === SETTING.maxFrameSize) this.output.maxPayloadBytes = value
-      else if (id === SETTING.initialWindowSize) this.#widenAll(value)
-      else if (id === SETTING.headerTableSize && value < DEFAULT_TABLE_BYTES) {
+      else if (id === SETTING.initialWindowSize) {
+        this.initialWindowBytes = value
+        this.#haveWindowsMoved = true
+      } else if (id === SETTING.headerTableSize && value < DEFAULT_TABLE_BYTES) {
         this.output.mustShrinkTable = true
       }
     }
     this.output.control(SETTINGS_TAKEN)
   }
 
-  #widenAll(initialBytes: number): void {
-    const bytes = initialBytes - this.#streamWindowBytes
-    this.#streamWindowBytes = initialBytes
+  /** Once for all that came together: there may be many streams, and many settings. */
+  #lookAtWindows(): void {
+    this.#haveWindowsMoved = false
     for (const stream of this.#streams.values()) {
-      const isTooWide = stream.windowBytes + bytes > MAX_WINDOW_BYTES
+      const isTooWide = stream.windowBytes > MAX_WINDOW_BYTES
       need(!isTooWide, ERROR.flowControl, 'a window is too large')
-      stream.widen(bytes)
+      this.output.add(stream)
     }
   }
 

@@ -1,3 +1,6 @@
+/** Room for the first bytes; it doubles as more come, */
+const FIRST_BLOCK_BYTES = 1024
+/** up to here. */
 const BLOCK_BYTES = 64 * 1024
 
 /**
@@ -6,7 +9,6 @@ const BLOCK_BYTES = 64 * 1024
  */
 export class HeldData {
   readonly #blocks: Buffer[] = []
-  #first = 0
   /** Bytes of the last block that are used. */
   #filled = 0
   #bytes = 0
@@ -19,11 +21,14 @@ export class HeldData {
   add(bytes: Buffer, start: number, end: number): void {
     this.#bytes += end - start
     while (start < end) {
-      if (this.#first === this.#blocks.length || this.#filled === BLOCK_BYTES) {
-        this.#blocks.push(Buffer.allocUnsafe(BLOCK_BYTES))
+      let last = this.#blocks.at(-1)
+      if (last === undefined || this.#filled === last.length) {
+        const doubled = last === undefined ? FIRST_BLOCK_BYTES : 2 * last.length
+        last = Buffer.allocUnsafe(Math.min(doubled, BLOCK_BYTES))
+        this.#blocks.push(last)
         this.#filled = 0
       }
-      const count = bytes.copy(this.#blocks[this.#blocks.length - 1]!, this.#filled, start, end)
+      const count = bytes.copy(last, this.#filled, start, end)
       this.#filled += count
       start += count
     }
@@ -31,19 +36,16 @@ export class HeldData {
 
   /** The bytes that came first, which are forgotten here; there are some. */
   take(): Buffer {
-    const block = this.#blocks[this.#first]!
-    const isLast = this.#first === this.#blocks.length - 1
-    const taken = isLast ? block.subarray(0, this.#filled) : block
+    const block = this.#blocks.shift()!
+    const taken = this.#blocks.length === 0 ? block.subarray(0, this.#filled) : block
     this.#bytes -= taken.length
-    if (isLast) this.clear()
-    else this.#first++
     return taken
   }
 
   /** Forgets all, and returns how many bytes that was. */
   clear(): number {
     const bytes = this.#bytes
-    this.#blocks.length = this.#first = this.#filled = this.#bytes = 0
+    this.#blocks.length = this.#bytes = 0
     return bytes
   }
 }

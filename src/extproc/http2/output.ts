@@ -75,7 +75,12 @@ export class Output {
     return this.#control.length
   }
 
-  /** The other side takes more than before, by `bytes`; fewer where that is less than none. */
+  /** So many bytes of data are on their way. */
+  sent(bytes: number): void {
+    this.#windowBytes -= bytes
+  }
+
+  /** The other side takes more than before, by `bytes`. */
   widen(bytes: number): void {
     this.#windowBytes += bytes
     if (this.#windowBytes <= 0) return

@@ -32,6 +32,7 @@ export function malformation(headers: readonly Header[]): string | undefined {
   const seen = new Set<string>()
   let isRegular = false
   for (const [name, value] of headers) {
+    if (FORBIDDEN_IN_VALUE.test(value)) return `the value of ${name} is none`
     if (name.charCodeAt(0) === 0x3a) {
       if (isRegular) return `${name} comes after other headers`
       if (!PSEUDO.has(name) || seen.has(name)) return `${name} is unknown or comes twice`
@@ -50,6 +51,7 @@ export function malformation(headers: readonly Header[]): string | undefined {
 /** As `malformation` of what comes after the last message. */
 export function trailerMalformation(headers: readonly Header[]): string | undefined {
   for (const [name, value] of headers) {
+    if (FORBIDDEN_IN_VALUE.test(value)) return `the value of ${name} is none`
     const reason = malformedHeader(name, value)
     if (reason !== undefined) return reason
   }
@@ -59,6 +61,5 @@ export function trailerMalformation(headers: readonly Header[]): string | undefi
 function malformedHeader(name: string, value: string): string | undefined {
   if (!NAME.test(name)) return 'a name is none'
   if (OF_CONNECTION.has(name)) return `${name} is a header of HTTP/1`
-  if (name === 'te' && value !== 'trailers') return `te is not trailers`
-  return FORBIDDEN_IN_VALUE.test(value) ? `the value of ${name} is none` : undefined
+  return name === 'te' && value !== 'trailers' ? 'te is not trailers' : undefined
 }

@@ -17,6 +17,8 @@ export interface StreamReceiver {
 /** What a stream asks of its connection. */
 export interface StreamOwner {
   readonly output: Output
+  /** Bytes of data that the other side takes of each stream at first. */
+  readonly initialWindowBytes: number
   /** So many bytes of data need no room any more. */
   consumed(stream: Http2Stream, bytes: number): void
   /** Its last frame has left. */
@@ -48,8 +50,8 @@ export class Http2Stream implements Sender {
   /** The header block with which the answer ends. */
   #trailers: Buffer | undefined
   #isEnded = false
-  /** Bytes of data that the other side takes; less than none where it changed its mind. */
-  windowBytes: number
+  /** Bytes of data that the other side takes besides what it takes of each stream; less than none when some were sent. */
+  #addedWindowBytes = 0
   #unsentBytes = 0
   /** True while too much waits to be sent. */
   #isFull = false
@@ -67,17 +69,10 @@ export class Http2Stream implements Sender {
   /** Bytes that the other side may send. */
   receiveWindowBytes: number
 
-  constructor(
-    id: number,
-    headers: RequestHeaders,
-    owner: StreamOwner,
-    windowBytes: number,
-    receiveWindowBytes: number,
-  ) {
+  constructor(id: number, headers: RequestHeaders, owner: StreamOwner, receiveWindowBytes: number) {
     this.id = id
     this.headers = headers
     this.#owner = owner
-    this.windowBytes = windowBytes
     this.receiveWindowBytes = receiveWindowBytes
   }
 
@@ -133,6 +128,11 @@ export class Http2Stream implements Sender {
     return this.#unsentBytes > 0 ? this.windowBytes > 0 : this.#trailers !== undefined
   }
 
+  /** Bytes of data that the other side takes; less than none where it changed its mind. */
+  get windowBytes(): number {
+    return this.#owner.initialWindowBytes + this.#addedWindowBytes
+  }
+
   get needsWindow(): boolean {
     return this.#head === undefined && this.#unsentBytes > 0 && !this.isClosed
   }
@@ -155,8 +155,8 @@ export class Http2Stream implements Sender {
       at = putFrameHead(target, at, bytes, FRAME.data, 0, this.id)
       this.#putData(target, at, bytes, written)
       at += bytes
-      this.windowBytes -= bytes
-      output.widen(-bytes)
+      this.#addedWindowBytes -= bytes
+      output.sent(bytes)
       this.#unsentBytes -= bytes
     }
     const trailers = this.#trailers
@@ -170,7 +170,7 @@ export class Http2Stream implements Sender {
 
   /** More may be sent, by `bytes`. */
   widen(bytes: number): void {
-    this.windowBytes += bytes
+    this.#addedWindowBytes += bytes
     this.#owner.output.add(this)
   }
 
