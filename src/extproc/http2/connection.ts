@@ -25,6 +25,8 @@ import { Http2Stream, type StreamOwner } from './stream.ts'
 /** What clients may do on one connection. */
 const MAX_STREAMS = 100_000
 const MAX_HEADER_BYTES = 64 * 1024
+/** Of the headers of all open streams. */
+const MAX_OPEN_HEADER_BYTES = 64 * 1024 * 1024
 /** With the protocol's 64 KiB a long prompt waits for a round trip each 64 KiB. */
 const STREAM_WINDOW_BYTES = 16 * 1024 * 1024
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
@@ -69,6 +71,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
   #haveWindowsMoved = false
   #receiveWindowBytes = CONNECTION_WINDOW_BYTES
   #unacknowledgedBytes = 0
+  #openHeaderBytes = 0
   /** The stream of the frame of data that is being read; undefined drops it. */
   #dataStream: Http2Stream | undefined
   #dataEndsStream = false
@@ -261,11 +264,12 @@ export class Http2Connection implements FrameSink, StreamOwner {
     else this.#trailers(streamId, decoded)
   }
 
-  #open(streamId: number, { headers, isTooLarge }: DecodedHeaders): void {
+  #open(streamId: number, { headers, bytes, isTooLarge }: DecodedHeaders): void {
     this.#lastId = streamId
     // What comes after the last goodbye is not ours any more; the client tries it elsewhere.
     if (streamId > this.#maxId) return
-    if (this.#streams.size >= MAX_STREAMS) {
+    const isFull = this.#openHeaderBytes + bytes > MAX_OPEN_HEADER_BYTES
+    if (this.#streams.size >= MAX_STREAMS || isFull) {
       this.#reset(streamId, ERROR.refusedStream)
       return
     }
@@ -273,8 +277,14 @@ export class Http2Connection implements FrameSink, StreamOwner {
       this.#reset(streamId, isTooLarge ? ERROR.enhanceYourCalm : ERROR.protocol)
       return
     }
-    const stream = new Http2Stream(streamId, new RequestHeaders(headers), this, STREAM_WINDOW_BYTES)
+    const stream = new Http2Stream(
+      streamId,
+      new RequestHeaders(headers, bytes),
+      this,
+      STREAM_WINDOW_BYTES,
+    )
     this.#streams.set(streamId, stream)
+    this.#openHeaderBytes += bytes
     const { endsStream } = this.#blocks
     this.#opened(stream)
     if (endsStream) this.#halfClosed(stream)
@@ -282,6 +292,10 @@ export class Http2Connection implements FrameSink, StreamOwner {
 
   #trailers(streamId: number, { headers }: DecodedHeaders): void {
     const stream = this.#streams.get(streamId)
+    const mayComeLate = headers[0]?.[0].startsWith(':') !== true
+    if (stream === undefined || stream.isHalfClosed) {
+      need(mayComeLate, ERROR.streamClosed, 'a stream is opened again')
+    }
     if (stream === undefined) this.#isOver(streamId)
     else if (stream.isHalfClosed) this.#reset(streamId, ERROR.streamClosed)
     else if (!this.#blocks.endsStream || trailerMalformation(headers) !== undefined) {
@@ -381,7 +395,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
   }
 
   #forget(stream: Http2Stream): void {
-    this.#streams.delete(stream.id)
+    if (this.#streams.delete(stream.id)) this.#openHeaderBytes -= stream.headers.bytes
     stream.close()
     this.#endIfIdle()
   }

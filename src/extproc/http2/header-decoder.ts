@@ -11,6 +11,8 @@ const MAX_INTEGER = 2 ** 28
 /** The headers of one block. */
 export interface DecodedHeaders {
   readonly headers: readonly Header[]
+  /** What they are counted as. Source: RFC 9113, section 6.5.2. */
+  readonly bytes: number
   /** True where they are more than is kept: `headers` are not all. */
   readonly isTooLarge: boolean
 }
@@ -56,7 +58,7 @@ export class HeaderDecoder {
       if (listBytes <= this.#maxListBytes) headers.push(header)
     }
     this.#bytes = NO_BYTES
-    return { headers, isTooLarge: listBytes > this.#maxListBytes }
+    return { headers, bytes: listBytes, isTooLarge: listBytes > this.#maxListBytes }
   }
 
   #literal(first: number): Header {

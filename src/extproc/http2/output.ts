@@ -134,7 +134,7 @@ export class Output {
   /** Writes until nothing is left, or the socket takes no more for now. */
   #flush(): void {
     const socket = this.#socket
-    while (!socket.destroyed && socket.writableLength === 0 && this.#hasFrames()) {
+    while (socket.writable && socket.writableLength === 0 && this.#hasFrames()) {
       const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES)
       const written: (() => void)[] = []
       const end = this.#fill(buffer, written)
@@ -142,7 +142,7 @@ export class Output {
       this.#written.push(written.length === 0 ? NOBODY : written)
       socket.write(buffer.subarray(0, end), this.#wrote)
     }
-    if (this.#isEnding && !this.#hasFrames()) socket.destroySoon()
+    if (this.#isEnding && !this.#hasFrames() && socket.writable) socket.destroySoon()
   }
 
   #hasFrames(): boolean {
@@ -183,7 +183,7 @@ export class Output {
     const buffer = this.#buffers.shift()!
     const written = this.#written.shift()!
     if (spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(buffer)
-    if (error) return
+    if (error || this.#socket.destroyed) return
     for (const each of written) each()
     this.#flush()
   }

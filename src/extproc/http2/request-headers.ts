@@ -15,9 +15,12 @@ const OF_CONNECTION: ReadonlySet<string> = new Set([
 /** The headers of a request. */
 export class RequestHeaders {
   readonly #headers: readonly Header[]
+  /** What they are counted as. */
+  readonly bytes: number
 
-  constructor(headers: readonly Header[]) {
+  constructor(headers: readonly Header[], bytes: number) {
     this.#headers = headers
+    this.bytes = bytes
   }
 
   /** The first value of the header `name`, in lower case; undefined when it is absent. */
