@@ -275,7 +275,7 @@ describe('ext_proc server', () => {
     }
   })
 
-  it('stands more resets than Node allows by default, or asks for another connection in time and serves this one on', async () => {
+  it('stands more resets than nghttp2 allows', async () => {
     const session = connect(`http://127.0.0.1:${(await start()).grpcPort}`)
     const told: number[] = []
     session.on('goaway', (code) => told.push(code))
@@ -292,17 +292,13 @@ describe('ext_proc server', () => {
     const roundTrip = () => new Promise<void>((resolve) => session.ping(() => resolve()))
     await new Promise<void>((resolve) => session.once('connect', () => resolve()))
     const kept = open()
-    let resets = 0
-    while (resets < 3000 && told.length === 0) {
+    for (let resets = 0; resets < 3000; resets += 50) {
       const batch = Array.from({ length: 50 }, open)
       await roundTrip()
       for (const stream of batch) stream.close(constants.NGHTTP2_CANCEL)
-      resets += batch.length
       await roundTrip()
     }
-    console.log(`      ${resets} resets, ${told.length} times told to go`)
-    assert.deepEqual(told, resets < 3000 ? [0] : [])
-    assert.ok(resets >= 800)
+    assert.deepEqual(told, [])
     let status: unknown
     const answered = (headers: Record<string, unknown>) => {
       status ??= headers['grpc-status']
