@@ -38,7 +38,9 @@ export class Exchanges {
   readonly #active = new LiveSet<RunningExchange>()
   #flushes: RunningExchange[] = []
   readonly #routing = new TurnSlice()
-  readonly #waiting: RunningExchange[] = []
+  /** Those that wait to be routed are `#waiting[#firstWaiting]` and what follows. */
+  #waiting: RunningExchange[] = []
+  #firstWaiting = 0
   #idle: (() => void)[] = []
   /** True while only requests that were here before may go on. */
   draining = false
@@ -133,7 +135,7 @@ export class Exchanges {
    * responses must not wait for all of them. One at a time, since what a route does goes on after the call.
    */
   routeSoon(exchange: RunningExchange): void {
-    if (this.#waiting.length === 0 && !this.#routing.isUsedUp()) exchange.route()
+    if (this.#waiting.length === this.#firstWaiting && !this.#routing.isUsedUp()) exchange.route()
     else {
       this.#waiting.push(exchange)
       setImmediate(this.#routeNext)
@@ -142,7 +144,17 @@ export class Exchanges {
 
   readonly #routeNext = (): void => {
     if (this.#routing.isUsedUp()) setImmediate(this.#routeNext)
-    else this.#waiting.shift()!.route()
+    else this.#takeWaiting().route()
+  }
+
+  /** The one that waits for longest. There may be many, and to shift them all along for each would take its time. */
+  #takeWaiting(): RunningExchange {
+    const first = this.#waiting[this.#firstWaiting++]!
+    if (2 * this.#firstWaiting >= this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#firstWaiting)
+      this.#firstWaiting = 0
+    }
+    return first
   }
 
   /**

@@ -13,14 +13,15 @@ export const STATUS = {
 
 export type Status = (typeof STATUS)[keyof typeof STATUS]
 
-/** Characters of what a call ends with; more would not fit in a frame beside other headers. */
-const MAX_DETAILS = 1024
+/** Characters of what a call ends with, encoded; more would not fit in a frame beside other headers. */
+const MAX_MESSAGE_CHARS = 4096
 
 /** What a call ends with, as HTTP/2 trailers. */
 export function statusTrailers(code: Status, details: string): Header[] {
   const status: Header = ['grpc-status', String(code)]
   if (details === '') return [status]
-  return [status, ['grpc-message', percentEncoded(details.slice(0, MAX_DETAILS))]]
+  const message = percentEncoded(details).slice(0, MAX_MESSAGE_CHARS)
+  return [status, ['grpc-message', message.replace(/%.?$/, '')]]
 }
 
 /**
