@@ -174,16 +174,14 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
     let at = 0
     for (let p = 0; p < counts.length; p++) {
       const asked = this.#capped(counts[p]!, size)
-      let guess = 0
       for (let e = 0; e < endpoints.length; e++) {
         if (blockTokens[e] !== size) continue
         usableBlocks[e]! += asked
         const sent = this.#known(endpoints[e]!)?.sent
         if (sent === undefined) continue
-        sent.search(pairs, at, asked, guess)
+        sent.search(pairs, at, asked)
         recent[e]! += sent.recent
         ghost[e]! += sent.ghost
-        if (sent.ghost > 0) guess = sent.ghost
       }
       at += counts[p]!
     }

@@ -41,6 +41,26 @@ describe('KvRoutedPrefixIndex', () => {
     assert.deepEqual(blocks(), [5, 10])
   })
 
+  it('finds the same of an endpoint whatever others it is asked for, though blocks have lost their places', () => {
+    const { endpoints, index } = setup(150)
+    const draw = below(seeded(7))
+    const some = ['10.0.0.1', '10.0.0.2'].map((address) => endpoints.add({ address }))
+    const prompts = Array.from({ length: 60 }, (_, i) =>
+      prompt(String.fromCharCode(65 + i), 1 + 16 * 5),
+    )
+    let cut = 0
+    for (let i = 0; i < 20_000; i++) {
+      const asks = prompts[draw(prompts.length)]!
+      const { blocks } = index.match(asked, asks, some)
+      for (const [e, endpoint] of some.entries()) {
+        assert.equal(index.match(asked, asks, [endpoint]).blocks[0], blocks[e])
+        if (blocks[e]! % 5 > 0) cut++
+      }
+      index.record(asked, prompts[draw(prompts.length)]!, some[draw(2)]!)
+    }
+    assert.ok(cut > 0, 'some have lost their places')
+  })
+
   it('takes the block size from metrics, at least 64, when none is configured', () => {
     const { endpoints, index } = setup()
     const given = [

@@ -107,36 +107,34 @@ export class SentBlocks {
   }
 
   /**
-   * Sets `recent` and `ghost`: how many blocks from the first on are remembered.
+   * Sets `recent` and `ghost`: how many blocks from the first on are remembered. Where blocks have lost their places the answer
+   * depends on where it looks; it is the same whenever it is asked, and whatever other endpoints hold.
    *
    * @param pairs keys (lo, hi), those of the prompt from position `from` on
-   * @param guess of `ghost`, such as another endpoint's; a right one makes it faster
    */
-  search(pairs: Int32Array, from: number, blocks: number, guess: number): void {
+  search(pairs: Int32Array, from: number, blocks: number): void {
     const { ghostFrom, recentFrom } = this.epochs
-    this.ghost = this.#leading(pairs, from, blocks, ghostFrom, guess)
+    this.ghost = this.#leading(pairs, from, blocks, ghostFrom)
     const isAllRecent = this.#lastEpoch >= recentFrom
-    this.recent = isAllRecent ? this.ghost : this.#leading(pairs, from, this.ghost, recentFrom, 0)
+    this.recent = isAllRecent ? this.ghost : this.#leading(pairs, from, this.ghost, recentFrom)
   }
 
   /** How many blocks from the first on were sent in the epoch or later; `lastEpoch` is that of the last of them. */
-  #leading(pairs: Int32Array, from: number, blocks: number, least: number, guess: number): number {
+  #leading(pairs: Int32Array, from: number, blocks: number, least: number): number {
     let known = 0
     let end = blocks
     let step = 1
-    let at = guess > 0 && guess <= blocks ? guess - 1 : 0
+    let at = 0
     while (known < end) {
       let epoch = this.#epochOf(pairs, from + at)
-      // One block that has lost its place is not the end. The first of a chain is the last to lose it; the guess is confirmed.
-      const isDoubtful = epoch < least && at > 0 && at !== guess && at + 1 < end
-      if (isDoubtful) epoch = this.#epochOf(pairs, from + at + 1)
+      // One block that has lost its place is not the end. The first of a chain is the last to lose it.
+      if (epoch < least && at > 0 && at + 1 < end) epoch = this.#epochOf(pairs, from + at + 1)
       if (epoch >= least) {
         this.#lastEpoch = epoch
         if (known > 0) step *= 2
         known = at + 1
       } else {
-        // Unless a guess was wrong, steps have gone far enough.
-        if (known > 0) step = 0
+        step = 0
         end = at
       }
       at = step > 0 ? Math.min(known + step, end) - 1 : (known + end) >>> 1
