@@ -81,9 +81,14 @@ describe('a recording', () => {
       const bytes = statSync(file).size + statSync(`${file}.1`).size
       console.log(`      ${bytes} bytes of ${maxBytes}`)
       assert.ok(bytes <= maxBytes, `${bytes} bytes`)
-      const newer = await replayed([file], DEFAULT)
+      // Where the last file was begun with the last decision, it has none yet.
+      const newer = await replayed([file], DEFAULT).catch((error: Error) => {
+        assert.match(error.message, /^no decision in /)
+        assert.ok(statSync(file).size < 1000)
+        return { decisions: 0, moved: 0 }
+      })
       const both = await replayed([`${file}.1`, file], DEFAULT)
-      assert.ok(both.decisions > newer.decisions && newer.decisions > 0)
+      assert.ok(both.decisions > newer.decisions)
       assert.ok(both.decisions < 3000, 'the oldest went')
       assert.equal(both.moved + newer.moved, 0)
       assert.equal(await traffic.recorder.value('epp_recorded_decisions_total'), 3000)

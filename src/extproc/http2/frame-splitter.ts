@@ -1,14 +1,18 @@
 import { ConnectionError, ERROR, FLAG, FRAME, FRAME_HEAD_BYTES } from './protocol.ts'
 
-/** Who is told the frames of a connection. What is told is not used after the call, but for the bytes of data. */
-export interface FrameSink {
+/** Who is told the data of a connection, frame by frame, and no other frame within one. */
+export interface DataSink {
   /** A frame of data begins, with `payloadBytes` that are told in parts. */
   dataBegins(streamId: number, payloadBytes: number, flags: number): void
   /** Some of the data of that frame: `bytes[start, end)`, which may be kept. */
   data(bytes: Buffer, start: number, end: number): void
   /** All of its data has been told. */
   dataEnds(): void
-  /** Any other frame, and data with padding: its payload is `bytes[start, end)`. */
+}
+
+/** Who is told the other frames of a connection. */
+export interface FrameSink {
+  /** Any frame but of data, or one of data with padding: its payload is `bytes[start, end)`, which is not used after the call. */
   frame(
     type: number,
     flags: number,
@@ -26,7 +30,8 @@ const NO_BYTES = Buffer.alloc(0)
  * other frames that come in parts the parts are put together.
  */
 export class FrameSplitter {
-  readonly #sink: FrameSink
+  readonly #dataSink: DataSink
+  readonly #frameSink: FrameSink
   readonly #maxPayloadBytes: number
   /** Bytes to come of the frame of data at hand; -1 when there is none. */
   #dataLeft = -1
@@ -35,15 +40,16 @@ export class FrameSplitter {
   #filled = 0
 
   /** @param maxPayloadBytes of a frame, as was told to the other side */
-  constructor(sink: FrameSink, maxPayloadBytes: number) {
-    this.#sink = sink
+  constructor(dataSink: DataSink, frameSink: FrameSink, maxPayloadBytes: number) {
+    this.#dataSink = dataSink
+    this.#frameSink = frameSink
     this.#maxPayloadBytes = maxPayloadBytes
   }
 
   /**
-   * Tells what `chunk` brings.
+   * Tells what `chunk` brings from `at` on.
    *
-   * @throws {ConnectionError} where a frame is longer than allowed, and what the sink throws; nothing can be read after it
+   * @throws {ConnectionError} where a frame is longer than allowed, and what a sink throws; nothing can be read after it
    */
   read(chunk: Buffer, at: number): void {
     const end = chunk.length
@@ -57,8 +63,8 @@ export class FrameSplitter {
   #data(chunk: Buffer, start: number): number {
     const end = Math.min(start + this.#dataLeft, chunk.length)
     this.#dataLeft -= end - start
-    this.#sink.data(chunk, start, end)
-    if (this.#dataLeft === 0) this.#sink.dataEnds()
+    this.#dataSink.data(chunk, start, end)
+    if (this.#dataLeft === 0) this.#dataSink.dataEnds()
     return end
   }
 
@@ -71,13 +77,13 @@ export class FrameSplitter {
     const start = at + FRAME_HEAD_BYTES
     if (type === FRAME.data && (flags & FLAG.padded) === 0) {
       this.#dataLeft = payloadBytes
-      this.#sink.dataBegins(streamId, payloadBytes, flags)
-      if (payloadBytes === 0) this.#sink.dataEnds()
+      this.#dataSink.dataBegins(streamId, payloadBytes, flags)
+      if (payloadBytes === 0) this.#dataSink.dataEnds()
       return start
     }
     const end = start + payloadBytes
     if (end > chunk.length) return this.#collect(chunk, at)
-    this.#sink.frame(type, flags, streamId, chunk, start, end)
+    this.#frameSink.frame(type, flags, streamId, chunk, start, end)
     return end
   }
 

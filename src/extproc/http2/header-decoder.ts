@@ -17,7 +17,7 @@ export interface DecodedHeaders {
   readonly isTooLarge: boolean
 }
 
-/** Decodes the header blocks of one connection, in the order in which they come. Source: RFC 7541. */
+/** Decodes the header blocks of one connection, in the order in which they come: HPACK. Source: RFC 7541. */
 export class HeaderDecoder {
   readonly #maxListBytes: number
   /** The oldest comes first. */

@@ -1,7 +1,6 @@
-/** Room for the first bytes; it doubles as more come, */
+/** The first block is small, since most of what waits is; each further one has twice the room, up to the largest. */
 const FIRST_BLOCK_BYTES = 1024
-/** up to here. */
-const BLOCK_BYTES = 64 * 1024
+const LARGEST_BLOCK_BYTES = 64 * 1024
 
 /**
  * Data that has come and must wait to be told. It is copied together: each piece, however short, would otherwise keep the whole
@@ -24,7 +23,7 @@ export class HeldData {
       let last = this.#blocks.at(-1)
       if (last === undefined || this.#filled === last.length) {
         const doubled = last === undefined ? FIRST_BLOCK_BYTES : 2 * last.length
-        last = Buffer.allocUnsafe(Math.min(doubled, BLOCK_BYTES))
+        last = Buffer.allocUnsafe(Math.min(doubled, LARGEST_BLOCK_BYTES))
         this.#blocks.push(last)
         this.#filled = 0
       }

@@ -27,6 +27,7 @@ export interface Sender extends Linked {
 }
 
 const spareBuffers: Buffer[] = []
+/** Who is told of a write in which no stream had all of something sent. */
 const NOBODY: (() => void)[] = []
 
 /**
@@ -46,6 +47,7 @@ export class Output {
   #isEnding = false
   /** Of writes that have not left yet, the oldest first. */
   readonly #buffers: Buffer[] = []
+  /** Who is told when they have left. */
   readonly #written: (readonly (() => void)[])[] = []
   #windowBytes = DEFAULT_WINDOW_BYTES
   /** The largest payload of a frame that the other side takes. */
@@ -115,6 +117,7 @@ export class Output {
     this.#isHeld = true
   }
 
+  /** Sends what has been held. */
   release(): void {
     this.#isHeld = false
     this.#flush()

@@ -22,7 +22,6 @@ export const ERROR = {
   streamClosed: 5,
   frameSize: 6,
   refusedStream: 7,
-  cancel: 8,
   compression: 9,
   enhanceYourCalm: 11,
 } as const
@@ -41,13 +40,16 @@ export const SETTING = {
 /** What a client sends first. */
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 
-/** Length (3 bytes), type, flags, stream (4). */
+/** Length of the payload (3 bytes), type (1), flags (1), stream (4). */
 export const FRAME_HEAD_BYTES = 9
+export const MAX_STREAM_ID = 2 ** 31 - 1
+/** Of data that one side takes before it says that it takes more, where nothing else has been agreed on. */
 export const DEFAULT_WINDOW_BYTES = 65_535
 export const MAX_WINDOW_BYTES = 2 ** 31 - 1
-/** Of a frame's payload, where nothing else has been agreed on. */
+/** Of one frame's payload, where nothing else has been agreed on. */
 export const DEFAULT_FRAME_BYTES = 16_384
 export const MAX_FRAME_BYTES = 2 ** 24 - 1
+/** Of the headers that both sides remember, where nothing else has been agreed on. */
 export const DEFAULT_TABLE_BYTES = 4096
 
 /** A rule that the other side has broken, for which the connection ends. */
@@ -58,6 +60,11 @@ export class ConnectionError extends Error {
     super(message)
     this.code = code
   }
+}
+
+/** @throws {ConnectionError} unless `isSo` */
+export function need(isSo: boolean, code: ErrorCode, otherwise: string): asserts isSo {
+  if (!isSo) throw new ConnectionError(code, otherwise)
 }
 
 /** Writes the head of a frame at `at`, and returns the position after it. */
@@ -89,7 +96,7 @@ export function frame(type: number, flags: number, streamId: number, payload: Ui
   return bytes
 }
 
-/** A whole frame whose payload is one number of four bytes. */
+/** A whole frame whose payload is one number of four bytes, from 0 to 2^32 - 1. */
 export function numberFrame(type: number, streamId: number, value: number): Buffer {
   const payload = Buffer.allocUnsafe(4)
   payload.writeUInt32BE(value)

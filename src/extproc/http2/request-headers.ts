@@ -2,8 +2,9 @@ import type { Header } from './static-table.ts'
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/
 const FORBIDDEN_IN_VALUE = /[\0\r\n]/
+/** They are the request line of HTTP/1. */
 const PSEUDO: ReadonlySet<string> = new Set([':method', ':scheme', ':path', ':authority'])
-/** They say how one connection of HTTP/1 is used. */
+/** They say how a connection of HTTP/1 is used; HTTP/2 forbids them. */
 const OF_CONNECTION: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -15,7 +16,7 @@ const OF_CONNECTION: ReadonlySet<string> = new Set([
 /** The headers of a request. */
 export class RequestHeaders {
   readonly #headers: readonly Header[]
-  /** What they are counted as. */
+  /** What they are counted as. Source: RFC 9113, section 6.5.2. */
   readonly bytes: number
 
   constructor(headers: readonly Header[], bytes: number) {
@@ -51,7 +52,7 @@ export function malformation(headers: readonly Header[]): string | undefined {
   return isWhole ? undefined : 'a method, scheme or path is missing'
 }
 
-/** As `malformation` of what comes after the last message. */
+/** What makes these no trailers of a request, as `malformation`. */
 export function trailerMalformation(headers: readonly Header[]): string | undefined {
   for (const [name, value] of headers) {
     if (FORBIDDEN_IN_VALUE.test(value)) return `the value of ${name} is none`

@@ -1,5 +1,6 @@
-/** What can be in one ring at a time. Its two links are the ring's. */
+/** What can be in one ring at a time, which alone writes these fields. */
 export interface Linked {
+  /** Where it is; undefined when it is in none. */
   ring: Ring | undefined
   previous: Linked | undefined
   next: Linked | undefined
@@ -10,6 +11,7 @@ export class Ring<T extends Linked = Linked> {
   #first: T | undefined
   #last: T | undefined
 
+  /** The one that was added before all others; undefined when the ring is empty. */
   get first(): T | undefined {
     return this.#first
   }

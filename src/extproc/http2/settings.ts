@@ -6,15 +6,16 @@ import {
   frame,
   MAX_FRAME_BYTES,
   MAX_WINDOW_BYTES,
+  need,
   SETTING,
 } from './protocol.ts'
 
 /** Identifier (2 bytes), value (4). */
 const SETTING_BYTES = 6
-/** Each may make us look at all streams. */
+/** HTTP/2 has six, its extensions a few more. */
 const MAX_SETTINGS = 32
 
-/** A frame that tells settings by their numbers. */
+/** A frame that tells values, from 0 to 2^32 - 1, by the numbers of their settings (`SETTING`). */
 export function settingsFrame(settings: ReadonlyMap<number, number>): Buffer {
   const payload = Buffer.allocUnsafe(settings.size * SETTING_BYTES)
   let at = 0
@@ -26,17 +27,15 @@ export function settingsFrame(settings: ReadonlyMap<number, number>): Buffer {
 }
 
 /**
- * The settings of the payload `bytes[start, end)`, in their order; unknown ones too. Source: RFC 9113, section 6.5.
+ * The settings of the payload `bytes[start, end)`, numbers and values, in their order; unknown ones too. Source: RFC 9113,
+ * section 6.5.
  *
- * @throws {ConnectionError} where one is out of its range, or there are more than anybody needs
+ * @throws {ConnectionError} where they are cut short, one is out of its range, or there are more than anybody needs
  */
 export function readSettings(bytes: Buffer, start: number, end: number): [number, number][] {
-  if ((end - start) % SETTING_BYTES !== 0) {
-    throw new ConnectionError(ERROR.frameSize, 'settings are cut short')
-  }
-  if (end - start > MAX_SETTINGS * SETTING_BYTES) {
-    throw new ConnectionError(ERROR.enhanceYourCalm, 'too many settings come at once')
-  }
+  const count = (end - start) / SETTING_BYTES
+  need(Number.isInteger(count), ERROR.frameSize, 'settings are cut short')
+  need(count <= MAX_SETTINGS, ERROR.enhanceYourCalm, 'too many settings come at once')
   const settings: [number, number][] = []
   for (let at = start; at < end; at += SETTING_BYTES) {
     const id = bytes.readUInt16BE(at)

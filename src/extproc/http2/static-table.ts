@@ -1,7 +1,7 @@
 /** A header's name and value. */
 export type Header = readonly [name: string, value: string]
 
-/** What everybody knows: index 1 comes first. Source: RFC 7541, appendix A. */
+/** The headers that both sides know without having sent them: index 1 comes first. Source: RFC 7541, appendix A. */
 export const STATIC_TABLE: readonly Header[] = [
   [':authority', ''],
   [':method', 'GET'],

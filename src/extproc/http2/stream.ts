@@ -19,9 +19,9 @@ export interface StreamOwner {
   readonly output: Output
   /** Bytes of data that the other side takes of each stream at first. */
   readonly initialWindowBytes: number
-  /** So many bytes of data need no room any more. */
+  /** So many bytes of data that came on `stream` need no room any more. */
   consumed(stream: Http2Stream, bytes: number): void
-  /** Its last frame has left. */
+  /** The last frame of `stream` has left. */
   sentAll(stream: Http2Stream): void
 }
 
@@ -30,8 +30,9 @@ const EMPTY_TABLE = 0x20
 /** Bytes that wait to be sent on one stream past which nothing more is told of it. */
 const MAX_UNSENT_BYTES = 1024 * 1024
 
-/** One request of a client and what is answered to it. */
+/** One request of a client, with its answer. */
 export class Http2Stream implements Sender {
+  /** Odd: clients open it. */
   readonly id: number
   readonly headers: RequestHeaders
   readonly #owner: StreamOwner
@@ -63,10 +64,11 @@ export class Http2Stream implements Sender {
   /** True when the other side has been sent our last byte. */
   isAnswered = false
   #toldHalfClosed = false
+  /** True when it has ended, in whatever way. */
   isClosed = false
-  /** Bytes that came since the other side was last told that they need no room. */
+  /** Bytes of data that need no room any more, of which the other side has not been told. */
   unacknowledgedBytes = 0
-  /** Bytes that the other side may send. */
+  /** Bytes of data that the other side may send. */
   receiveWindowBytes: number
 
   constructor(id: number, headers: RequestHeaders, owner: StreamOwner, receiveWindowBytes: number) {
@@ -86,12 +88,13 @@ export class Http2Stream implements Sender {
     this.#isPaused = true
   }
 
+  /** Tells what has come meanwhile, unless too much waits to be sent, and goes on telling. */
   resume(): void {
     this.#isPaused = false
     this.#tellHeld()
   }
 
-  /** Begins the answer with a header block, once. */
+  /** Begins the answer, once, with a header block of at most 8,000 bytes. */
   begin(head: Buffer): void {
     this.#head = head
     this.#owner.output.add(this)
@@ -114,7 +117,7 @@ export class Http2Stream implements Sender {
     this.#owner.output.add(this)
   }
 
-  /** Ends the answer with a header block; one that has not begun is this block alone. */
+  /** Ends the answer with a header block of at most 8,000 bytes; an answer that has not begun is this block alone. */
   end(trailers: Buffer): void {
     if (this.isClosed || this.#isEnded) return
     this.#isEnded = true

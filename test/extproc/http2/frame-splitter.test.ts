@@ -25,6 +25,8 @@ function framesOf(pieces: readonly Buffer[], skipped = 0): string[] {
         told.push(`${told.pop()} ${Buffer.concat(bytes!).toString('hex')}`)
         bytes = undefined
       },
+    },
+    {
       frame: (type, flags, streamId, chunk, start, end) => {
         assert.equal(bytes, undefined)
         told.push(`${type} ${flags} ${streamId} ${chunk.toString('hex', start, end)}`)
@@ -130,6 +132,8 @@ describe('FrameSplitter', () => {
         dataBegins: () => {},
         data: (chunk, start, end) => void told.push([chunk, start, end]),
         dataEnds: () => {},
+      },
+      {
         frame: () => assert.fail(),
       },
       MAX_PAYLOAD_BYTES,

@@ -23,6 +23,8 @@ describe('HeaderBlocks', () => {
           dataBegins: () => {},
           data: () => {},
           dataEnds: () => {},
+        },
+        {
           frame: (type, flags, streamId, bytes, start, end) => {
             if (type !== FRAME.headers && type !== FRAME.continuation) return
             const priorityBytes = (flags & 32) === 0 ? 0 : 5

@@ -39,6 +39,8 @@ export class RawClient {
           const { flags, streamId, parts } = this.#data!
           this.frames.push({ type: FRAME.data, flags, streamId, payload: Buffer.concat(parts) })
         },
+      },
+      {
         frame: (type, flags, streamId, bytes, start, end) => {
           const payload = Buffer.from(bytes.subarray(start, end))
           this.frames.push({ type, flags, streamId, payload })
