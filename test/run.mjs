@@ -1,7 +1,7 @@
 // Runs the tests as `npm test` does: those that start processes, and beside them, with what they leave of the processor, the
 // others. Their reports come one after the other. A file in which something failed runs once more with the machine for
-// itself, since what waits for real sockets and processes may wait too short on a busy one; what fails then has failed. The
-// last line sums up: `N passed, N failed`.
+// itself, since what waits for real sockets and processes may wait too short on a busy one, and a last time if it fails then;
+// what fails thrice has failed. The last line sums up: `N passed, N failed`.
 //
 //   npm test                   # all
 //   node test/run.mjs FILES    # only these, one after the other, of what has been built
@@ -20,6 +20,7 @@ const SUMMARY = /^(\d+) passed, (\d+) failed/m
 /** What mocha says of failures after its last test, up to the table of the files that took longest. */
 const FAILURES = /^ {2}\d+ failing\n[^]*?(?=^slowest files:)/m
 const TAIL_CHARS = 30_000
+const TIMES_ALONE = 2
 /** Within which a process ends after its last test; a test that failed may have left a server open. */
 const END_MS = 60_000
 
@@ -61,13 +62,18 @@ function run(args, write) {
 async function settle(results) {
   const sum = (what) => results.reduce((total, each) => total + each[what], 0)
   const said = { passed: sum('passed'), failed: sum('failed'), ok: results.every(({ ok }) => ok) }
-  const files = results.flatMap(({ again }) => again)
+  let files = results.flatMap(({ again }) => again)
   // A process that failed without naming a file is no matter of time.
   if (results.some(({ ok, again }) => !ok && again.length === 0) || files.length === 0) return said
   // Once more where all that follows is short: the reports are thousands of lines.
   for (const { failures } of results) console.log(failures)
-  console.log(`\nonce more, alone: ${files.join(' ')}\n`)
-  const alone = await run(files, show).ended
+  let alone
+  for (let times = 0; times < TIMES_ALONE && files.length > 0; times++) {
+    console.log(`\nonce more, alone: ${files.join(' ')}\n`)
+    alone = await run(files, show).ended
+    if (!alone.ok && alone.again.length === 0) break
+    files = alone.again
+  }
   const mended = said.failed - alone.failed
   console.log(`\nfailed beside others, passed alone: ${mended}`)
   return { passed: said.passed + mended, failed: alone.failed, ok: alone.ok }
