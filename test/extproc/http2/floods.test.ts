@@ -33,7 +33,7 @@ describe('GrpcServer, against a client that means harm', () => {
       maxConnections: 10,
       refused: () => {},
       failed: assert.ifError,
-      keepaliveMs: 200,
+      keepaliveMs: 1000,
     })
     port = await server.listen('127.0.0.1', 0)
   })
