@@ -7,7 +7,16 @@ import { below, seeded } from '../../kvcache/random.ts'
 import { until } from '../fakes.ts'
 import { cut } from '../raw-call.ts'
 import { EchoServer } from './echo-server.ts'
-import { data, headersFrame, padded, ping, RawClient, REQUEST, request } from './raw-client.ts'
+import {
+  assertServes,
+  data,
+  headersFrame,
+  padded,
+  ping,
+  RawClient,
+  REQUEST,
+  request,
+} from './raw-client.ts'
 
 const EMPTY = Buffer.alloc(0)
 const KIB = 1024
@@ -21,11 +30,6 @@ describe('Http2Connection, headers', () => {
 
   const greet = () => RawClient.greet(server.port)
   const errorAfter = (...frames: Buffer[]) => RawClient.errorAfter(server.port, ...frames)
-  const assertServes = async (client: RawClient, streamId: number) => {
-    client.write(request(streamId), data(streamId, Buffer.from('hello'), FLAG.endStream))
-    await until(() => client.hasEnded(streamId), 'it is answered')
-    assert.equal(client.data(streamId).toString(), 'hello')
-  }
   const continued = (streamId: number, bytes: Buffer, flags = 0) =>
     frame(FRAME.continuation, flags, streamId, bytes)
   /** A request in parts. */

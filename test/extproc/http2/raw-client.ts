@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { FrameSplitter } from '../../../src/extproc/http2/frame-splitter.ts'
 import { headerBlock } from '../../../src/extproc/http2/header-block.ts'
@@ -78,6 +79,17 @@ export class RawClient {
     const client = (await RawClient.greet(port)).write(...frames)
     await client.closed()
     return client.errorOf(0)
+  }
+
+  /** The error of stream 1 after these frames; the connection goes on. */
+  static async resetAfter(
+    port: number,
+    ...frames: readonly Uint8Array[]
+  ): Promise<number | undefined> {
+    const client = (await RawClient.greet(port)).write(...frames)
+    const code = await client.ended(1)
+    await assertServes(client, 99)
+    return code
   }
 
   write(...frames: readonly Uint8Array[]): this {
@@ -179,4 +191,12 @@ export function windowUpdate(streamId: number, bytes: number): Buffer {
 
 export function ping(payload = 'abcdefgh', flags = 0, streamId = 0): Buffer {
   return frame(FRAME.ping, flags, streamId, Buffer.from(payload))
+}
+
+/** A new stream of a server that sends back what it gets is answered in full. */
+export async function assertServes(client: RawClient, streamId: number): Promise<void> {
+  client.write(request(streamId), data(streamId, Buffer.from('hello'), FLAG.endStream))
+  await until(() => client.hasEnded(streamId), 'it is answered')
+  assert.equal(client.data(streamId).toString(), 'hello')
+  assert.equal(client.headers(streamId).at(-1)?.[1], '0')
 }

@@ -10,7 +10,7 @@ import {
 import { settingsFrame } from '../../../src/extproc/http2/settings.ts'
 import { until } from '../fakes.ts'
 import { EchoServer } from './echo-server.ts'
-import { data, padded, RawClient, request, windowUpdate } from './raw-client.ts'
+import { assertServes, data, padded, RawClient, request, windowUpdate } from './raw-client.ts'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -23,21 +23,7 @@ describe('Http2Connection, frames of streams', () => {
 
   const greet = () => RawClient.greet(server.port)
   const errorAfter = (...frames: Buffer[]) => RawClient.errorAfter(server.port, ...frames)
-  /** The error of stream 1 after these frames; the connection goes on. */
-  const resetAfter = async (...frames: Buffer[]) => {
-    const client = (await greet()).write(...frames)
-    const code = await client.ended(1)
-    client.write(request(99, FLAG.endStream))
-    await until(() => client.hasEnded(99), 'others are served')
-    assert.equal(client.errorOf(0), undefined)
-    return code
-  }
-  const assertServes = async (client: RawClient, streamId: number) => {
-    client.write(request(streamId), data(streamId, Buffer.from('hello'), FLAG.endStream))
-    await until(() => client.hasEnded(streamId), 'it is answered')
-    assert.equal(client.data(streamId).toString(), 'hello')
-    assert.equal(client.headers(streamId).at(-1)?.[1], '0')
-  }
+  const resetAfter = (...frames: Buffer[]) => RawClient.resetAfter(server.port, ...frames)
 
   describe('window updates', () => {
     it('of nothing, or too much, end the stream or the connection', async () => {
