@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import { countBuffersWithHeap } from './app/v8-limits.ts'
+import { tuneCollector } from './app/collector.ts'
 import { goFlags } from './cli/go-flags.ts'
 import { createProgram } from './cli/program.ts'
 import { SchedulerError } from './framework/errors.ts'
 
-countBuffersWithHeap()
+tuneCollector()
 try {
   await createProgram().parseAsync(goFlags(process.argv.slice(2)), { from: 'user' })
 } catch (error) {

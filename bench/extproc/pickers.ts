@@ -1,14 +1,17 @@
 // The pickers that are measured, each in a process of its own.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { tokenizersDir } from '../../test/fixtures.ts'
 import { ENDPOINTS_FILE, ENGINE_PORT, ENGINES, FIRST_PORT, LOAD_TOOL } from './load-tool.ts'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const HERE = here('../..')
+const OTHER = '-other'
 const PICKER_PORT = FIRST_PORT + 1_100
-/** Where the pickers that know the blocks of engines hear of them. */
-const EVENTS = `tcp://127.0.0.1:${FIRST_PORT + 1_099}`
+/** Where pickers that know the blocks of engines hear of them: the one of this tree, and the one of another. */
+const EVENTS = [1_099, 1_098].map((offset) => `tcp://127.0.0.1:${FIRST_PORT + offset}`)
 
 interface Picker {
   readonly name: string
@@ -16,6 +19,8 @@ interface Picker {
   readonly command?: string
   /** What Envoy sends it: see bench/epp/README.md; all when absent. */
   readonly mode?: 'skip' | 'override'
+  /** Where it hears of what engines hold; nowhere when absent. */
+  readonly events?: string
   args(port: string): readonly string[]
 }
 
@@ -26,9 +31,9 @@ const nothing = (script: string) => (port: string) => [
 ]
 
 const serve =
-  (...more: readonly string[]) =>
+  (root: string, ...more: readonly string[]) =>
   (port: string) => [
-    ...[here('../../dist/main.js'), 'serve', '--bind-address', '127.0.0.1'],
+    ...[resolve(root, 'dist/main.js'), 'serve', '--bind-address', '127.0.0.1'],
     ...['--grpc-port', port, '--grpc-health-port', '0', '--metrics-port', '0'],
     ...['--endpoints-file', ENDPOINTS_FILE, '--secure-serving=false', '--request-log', 'off'],
     ...['--kv-events-bind', 'tcp://127.0.0.1:*', ...more],
@@ -43,19 +48,24 @@ const PICKERS: readonly Picker[] = [
   { name: 'null-http2', args: nothing('./null-http2.mjs') },
   { name: 'null-grpc-js', args: nothing('./null-grpc-js.mjs') },
   { name: 'exchange', args: nothing('./exchange.mjs') },
-  { name: 'epp', args: serve() },
-  {
-    name: 'epp-precise',
-    args: (port) =>
-      serve(
-        ...['--kv-events-bind', EVENTS, '--config-file', here('./precise.yaml')],
-        ...['--tokenizers-dir', tokenizersDir()],
-      )(port),
-  },
-  { name: 'epp-none', args: serve('--responses', 'none') },
-  { name: 'epp-none-skip', mode: 'skip', args: serve('--responses', 'none') },
-  { name: 'epp-none-override', mode: 'override', args: serve('--responses', 'none') },
+  ...products(HERE, '', EVENTS[0]!),
+  { name: 'epp-none', args: serve(HERE, '--responses', 'none') },
+  { name: 'epp-none-skip', mode: 'skip', args: serve(HERE, '--responses', 'none') },
+  { name: 'epp-none-override', mode: 'override', args: serve(HERE, '--responses', 'none') },
 ]
+
+/** The product of one tree, by its name and `suffix`. */
+function products(root: string, suffix: string, events: string): Picker[] {
+  const precise = ['--kv-events-bind', events, '--config-file', here('./precise.yaml')]
+  return [
+    { name: `epp${suffix}`, args: serve(root) },
+    {
+      name: `epp-precise${suffix}`,
+      events,
+      args: (port) => serve(root, ...precise, '--tokenizers-dir', tokenizersDir())(port),
+    },
+  ]
+}
 
 /** A module to preload into pickers that run on Node, which measures them between two SIGUSR2. */
 export interface Watch {
@@ -80,9 +90,17 @@ export class RunningPickers {
     this.#children = children
   }
 
-  /** Starts those whose name the expression matches. */
-  static async start(names: RegExp, watch?: Watch): Promise<RunningPickers> {
-    const chosen = PICKERS.filter(({ name }) => names.test(name))
+  /**
+   * Starts those whose name the expression matches.
+   *
+   * @param against another tree of the product, built: those of its pickers too, `-other` behind their names
+   */
+  static async start(names: RegExp, watch?: Watch, against?: string): Promise<RunningPickers> {
+    const others = against === undefined ? [] : products(against, OTHER, EVENTS[1]!)
+    const chosen = [
+      ...PICKERS.filter(({ name }) => names.test(name)),
+      ...others.filter(({ name }) => names.test(name.slice(0, -OTHER.length))),
+    ]
     const children: ChildProcess[] = []
     try {
       const targets = await Promise.all(
@@ -96,7 +114,7 @@ export class RunningPickers {
           return `${picker.name}:${child.pid}:${port}:${picker.mode ?? 'full'}`
         }),
       )
-      if (chosen.some(({ name }) => name === 'epp-precise')) children.push(await announce())
+      for (const { events } of chosen) if (events) children.push(await announce(events))
       return new RunningPickers(
         chosen.map(({ name }) => name),
         targets,
@@ -131,9 +149,9 @@ function startPicker({ name, command, args }: Picker, port: string, watch?: Watc
 }
 
 /** Starts what stands in for engines that tell what they hold. */
-async function announce(): Promise<ChildProcess> {
+async function announce(events: string): Promise<ChildProcess> {
   const engines = Array.from({ length: ENGINES }, (_, i) => `127.0.0.1:${ENGINE_PORT + i}`)
-  const args = ['--import', 'tsx', here('./announce.ts'), LOAD_TOOL, tokenizersDir(), EVENTS]
+  const args = ['--import', 'tsx', here('./announce.ts'), LOAD_TOOL, tokenizersDir(), events]
   const child = spawn(process.execPath, [...args, ...engines], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -2,11 +2,12 @@
 // process of its own, measured in turn by the load tool of bench/epp. The yardstick is N, the load tool's own picker in Go.
 //
 //   npm run bench -- extproc [--epp NAME:PID:PORT]... [--seconds N] [--reps N] [--warm-up N] [--only REGEX]
-//                           [--pickers REGEX]
+//                           [--pickers REGEX] [--against PATH_OF_ANOTHER_TREE]
 //   npm run bench -- extproc --profile DIR [...]
 //
-// `--epp` adds a picker that already listens (plaintext, model `bench-model`). The table goes to stdout: medians, after
-// `--warm-up` seconds in which code is compiled; a busy machine needs more of them, until some 10,000 requests are through.
+// `--epp` adds a picker that already listens (plaintext, model `bench-model`), `--against` those of another tree that is
+// built. The table goes to stdout: medians, after `--warm-up` seconds of each case in which code is compiled; a busy machine
+// needs more of them, until some 10,000 requests are through.
 // `tokens ms` is what of the CPU the threads for token ids took: limits are for the rest (Linux only: they are counted in /proc).
 // The rows go to bench/out/extproc.json. `--profile` measures nothing: it writes a CPU profile of the product under each case
 // to DIR and prints the functions that take most.
@@ -28,15 +29,15 @@ const { values: options } = parseArgs({
     epp: { type: 'string', multiple: true, default: [] },
     seconds: { type: 'string', default: '1.5' },
     reps: { type: 'string', default: '3' },
-    'warm-up': { type: 'string', default: '3' },
+    'warm-up': { type: 'string', default: '4' },
     pickers: { type: 'string' },
+    against: { type: 'string' },
     only: { type: 'string', default: '^direct/(0\\.5k|24k|400k|0\\.5k/sse100)$' },
     profile: { type: 'string' },
   },
 })
 
 const SETTLE_SECONDS = '0.5'
-const WARM_UP = { only: '^direct/0\\.5k$', reps: '1' }
 const MEASURED = '^(N|null-http2|exchange|epp|epp-precise)$'
 const PROFILED = '^epp$'
 const PROFILED_FUNCTIONS = 25
@@ -54,11 +55,15 @@ if (options.profile === undefined) await measure()
 else await profile(resolve(options.profile))
 
 async function measure(): Promise<void> {
-  const pickers = await RunningPickers.start(new RegExp(options.pickers ?? MEASURED))
+  const pickers = await RunningPickers.start(
+    new RegExp(options.pickers ?? MEASURED),
+    undefined,
+    options.against,
+  )
   let rows: Row[]
   try {
     const targets = [...pickers.targets, ...options.epp]
-    await load({ targets, ...WARM_UP, seconds: options['warm-up'] })
+    await load({ targets, reps: '1', seconds: options['warm-up'] })
     rows = await load({ targets })
   } finally {
     pickers.stop()

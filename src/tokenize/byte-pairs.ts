@@ -49,6 +49,14 @@ export class BytePairs {
     return pairs
   }
 
+  /** The rank of a pair of tokens; undefined where it is none. */
+  rankOf(left: string, right: string): number | undefined {
+    const [a, b] = [this.#ids.get(left), this.#ids.get(right)]
+    if (a === undefined || b === undefined) return undefined
+    const slot = this.#slotOf(a, b)
+    return this.#slots[slot] === -1 ? undefined : this.#slots[slot + 2]!
+  }
+
   /** Ids of a word; undefined where the library has to find them. */
   idsOf(word: string): readonly number[] | undefined {
     const whole = this.#ignoresMerges ? this.#ids.get(word) : undefined

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
 import { type Doubt, doubt } from './doubt.ts'
+import { dropTables } from './drop-tables.ts'
 import { type AddedToken, SegmentSplitter } from './segments.ts'
 import { partsOf, takesParts } from './text-parts.ts'
 import { type TokenizerParts, unfollowedFeature } from './tokenizer-features.ts'
@@ -91,6 +92,7 @@ export class TokenizerFile {
     const prepared = preparedTokenizer(file)
     this.#tokenizer = new Tokenizer(prepared, readTokenizerConfig(folder))
     this.#words = WordEncoder.of(prepared, this.#tokenizer)
+    dropTables(prepared, this.#tokenizer, this.#words?.pairs)
     this.splitter = new SegmentSplitter(added, takesParts(file) ? partsOf : undefined)
     this.firstDiffers = JSON.stringify(file.pre_tokenizer ?? null).includes('"first"')
     this.#lead = added.find((token) => !token.normalized && !token.rstrip)?.content

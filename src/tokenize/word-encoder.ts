@@ -28,7 +28,8 @@ export class WordEncoder {
   /** What is done to each word before the model has it. */
   readonly #after: readonly PreTokenizer[]
   readonly #model: TokenizerModel
-  readonly #pairs: BytePairs | undefined
+  /** Undefined where the library joins all pairs. */
+  readonly pairs: BytePairs | undefined
   /** Words used lately, and those used before them. */
   #young = new Map<string, Ids>()
   #old = new Map<string, Ids>()
@@ -39,7 +40,7 @@ export class WordEncoder {
     [split, ...after]: readonly [Split, ...PreTokenizer[]],
     part: Part,
   ) {
-    this.#pairs = BytePairs.of(part, model as TokenizerModel & PairModel)
+    this.pairs = BytePairs.of(part, model as TokenizerModel & PairModel)
     this.#normalizer = normalizer
     this.#split = split
     this.#pattern = split.pattern
@@ -107,7 +108,7 @@ export class WordEncoder {
     for (const part of this.#after) tokens = part.pre_tokenize(tokens)
     const [token = ''] = tokens
     const found =
-      (tokens.length === 1 ? this.#pairs?.idsOf(token) : undefined) ?? this.#byModel(tokens)
+      (tokens.length === 1 ? this.pairs?.idsOf(token) : undefined) ?? this.#byModel(tokens)
     const ids = found.length === 1 ? found[0]! : Int32Array.from(found)
     if (word.length <= MAX_WORD_CHARACTERS) this.#remember(ownText(word), ids)
     return ids

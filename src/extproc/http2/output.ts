@@ -109,7 +109,7 @@ export class Output {
   plan(): void {
     if (this.#isPlanned || this.#isHeld) return
     this.#isPlanned = true
-    process.nextTick(this.#flushPlanned)
+    setImmediate(this.#flushPlanned)
   }
 
   /** Nothing leaves before `release`. */

@@ -1,3 +1,4 @@
+import { type SideTable, sideTable } from '../../framework/side-table.ts'
 import { type Doubt, doubt } from '../doubt.ts'
 import type { ContentFormat } from './content-format.ts'
 import { contentOf, type MediaForm } from './content-parts.ts'
@@ -166,7 +167,7 @@ interface ReadMessage {
   readonly hasMedia: boolean
 }
 
-type ReadMessages = WeakMap<object, ReadMessage>
+type ReadMessages = SideTable<object, ReadMessage>
 
 /** By rules, then by what else decides how a message is read. */
 const readMessages = new WeakMap<EngineRules, Map<string, ReadMessages>>()
@@ -183,7 +184,7 @@ function knownMessages(
   const key = `${format} ${media} ${isChecked}`
   let known = byOptions.get(key)
   if (known === undefined) {
-    known = new WeakMap()
+    known = sideTable()
     byOptions.set(key, known)
   }
   return known
@@ -197,7 +198,7 @@ class MessageReader {
   readonly #options: VariablesOptions
 
   /** Of messages that nobody may change, as these rules and options have them. */
-  #known: WeakMap<object, ReadMessage> | undefined
+  #known: ReadMessages | undefined
 
   constructor(rules: EngineRules, options: VariablesOptions) {
     this.#rules = rules

@@ -1,4 +1,5 @@
 import { DEFAULT_LIMITS } from '../../framework/limits.ts'
+import { sideTable } from '../../framework/side-table.ts'
 import type { Fields } from './fields.ts'
 
 /** Objects and arrays in all of the body, such as those of tools, for each message that a chat may have. */
@@ -24,7 +25,7 @@ interface Contents {
 }
 
 /** Of values that nobody may change, such as messages that came before. */
-const frozen = new WeakMap<object, Contents>()
+const frozen = sideTable<object, Contents>()
 
 /** Looks through a body once, without recursion. A chat with more messages than `maxMessages` is too long. */
 export function measure(body: Fields, maxMessages: number = DEFAULT_LIMITS.maxMessages): Measure {

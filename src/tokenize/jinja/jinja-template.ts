@@ -1,4 +1,5 @@
 import { parse, tokenize } from '@huggingface/jinja'
+import { sideTable } from '../../framework/side-table.ts'
 import { bind, integerArgument, textArgument } from './arguments.ts'
 import { Frame } from './frame.ts'
 import { Names } from './names.ts'
@@ -207,7 +208,7 @@ function createRange(args: Arguments): Value {
 }
 
 /** Of objects that nobody may change; a template changes no value either. */
-const frozenValues = new WeakMap<object, Value>()
+const frozenValues = sideTable<object, Value>()
 
 function toValue(value: unknown): Value {
   if (typeof value !== 'object' || value === null || !Object.isFrozen(value)) return newValue(value)
