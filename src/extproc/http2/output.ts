@@ -31,8 +31,8 @@ const spareBuffers: Buffer[] = []
 const NOBODY: (() => void)[] = []
 
 /**
- * Sends the frames of one connection: its own first, then those of each stream in turn. What is sent within one callback
- * leaves with one write.
+ * Sends the frames of one connection: its own first, then those of each stream in turn. What is sent within one turn of the
+ * event loop leaves together, as far as it fits into one write.
  */
 export class Output {
   readonly #socket: Socket
@@ -43,7 +43,10 @@ export class Output {
   /** Those of them that wait for the connection's window. */
   readonly #shut = new Ring<Sender>()
   #isPlanned = false
+  #isUrgent = false
   #isHeld = false
+  /** Bytes of data that came to what waits since the last flush. */
+  #newBytes = 0
   #isEnding = false
   /** Of writes that have not left yet, the oldest first. */
   readonly #buffers: Buffer[] = []
@@ -93,10 +96,13 @@ export class Output {
     this.plan()
   }
 
-  /** `sender` may have something to send. */
-  add(sender: Sender): void {
-    if (sender.ring !== undefined || !sender.isReady) return
-    this.#ready.push(sender)
+  /** `sender` may have something to send, `bytes` of data more than before. */
+  add(sender: Sender, bytes = 0): void {
+    this.#newBytes += bytes
+    if (sender.ring === undefined) {
+      if (!sender.isReady) return
+      this.#ready.push(sender)
+    }
     this.plan()
   }
 
@@ -105,11 +111,20 @@ export class Output {
     sender.ring?.remove(sender)
   }
 
-  /** Sends what there is after the callback that runs, or when `release` is called. */
+  /**
+   * Sends what there is when this turn of the event loop has seen all that came; after the callback that runs, while its bytes
+   * are still in the processor's caches, where they fill a write; or when `release` is called.
+   */
   plan(): void {
-    if (this.#isPlanned || this.#isHeld) return
-    this.#isPlanned = true
-    setImmediate(this.#flushPlanned)
+    if (this.#isHeld) return
+    if (!this.#isPlanned) {
+      this.#isPlanned = true
+      setImmediate(this.#flushPlanned)
+    }
+    if (this.#newBytes >= WRITE_BYTES && !this.#isUrgent) {
+      this.#isUrgent = true
+      process.nextTick(this.#flushPlanned)
+    }
   }
 
   /** Nothing leaves before `release`. */
@@ -131,11 +146,13 @@ export class Output {
 
   readonly #flushPlanned = (): void => {
     this.#isPlanned = false
+    this.#isUrgent = false
     this.#flush()
   }
 
   /** Writes until nothing is left, or the socket takes no more for now. */
   #flush(): void {
+    this.#newBytes = 0
     const socket = this.#socket
     while (socket.writable && socket.writableLength === 0 && this.#hasFrames()) {
       const buffer = spareBuffers.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES)

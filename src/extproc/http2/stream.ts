@@ -108,13 +108,15 @@ export class Http2Stream implements Sender {
   send(parts: readonly Uint8Array[], written?: () => void): void {
     if (this.isClosed || this.#isEnded) return
     const last = parts.length - 1
+    let bytes = 0
     for (let i = 0; i <= last; i++) {
-      this.#unsentBytes += parts[i]!.length
+      bytes += parts[i]!.length
       this.#parts.push(parts[i]!)
       this.#told.push(i === last ? written : undefined)
     }
+    this.#unsentBytes += bytes
     if (this.#unsentBytes > MAX_UNSENT_BYTES) this.#isFull = true
-    this.#owner.output.add(this)
+    this.#owner.output.add(this, bytes)
   }
 
   /** Ends the answer with a header block of at most 8,000 bytes; an answer that has not begun is this block alone. */
