@@ -5,7 +5,7 @@ import { serverCertificate } from './credentials.ts'
 import { Exchange } from './exchange.ts'
 import type { ExchangeLimits } from './exchanges.ts'
 import { Exchanges } from './exchanges.ts'
-import { GrpcServer, type Method } from './grpc/grpc-server.ts'
+import { GrpcServer, type Method, type Misspoken } from './grpc/grpc-server.ts'
 import { type Health, HealthService } from './health.ts'
 import { healthMethods } from './health-calls.ts'
 import { HealthPort } from './health-port.ts'
@@ -92,6 +92,11 @@ export async function startExtProcServer(
     maxMessageBytes: limits.maxBodyBytes + MEBIBYTE,
     maxConnections,
     refused: refusedOn('ext_proc'),
+    misspoken: ({ what, reason, from }) =>
+      services.logger.warnOnce(`extproc-misspoken-${what}-${reason}`, MISSPOKEN[what], {
+        from,
+        ...(reason !== undefined && { reason }),
+      }),
     failed: ({ message }) =>
       services.logger.warnOnce(
         `extproc-port-${message}`,
@@ -134,6 +139,17 @@ export async function startExtProcServer(
       await Promise.all([processor.close(graceMs), healthOnly.close(graceMs)])
     },
   }
+}
+
+/** What to do about clients that speak something else. */
+const MISSPOKEN: Readonly<Record<Misspoken['what'], string>> = {
+  tls: 'a client speaks TLS to the ext_proc port, which is plaintext: nothing of it is picked; drop --secure-serving=false, or have the gateway speak plaintext',
+  plaintext:
+    'a client speaks plaintext to the ext_proc port, which wants TLS: nothing of it is picked; start with --secure-serving=false, or have the gateway speak TLS',
+  'no-http2':
+    'a client of the ext_proc port does not speak HTTP/2; it serves gRPC, and nothing else',
+  handshake:
+    'a client of the ext_proc port breaks the TLS handshake off: nothing of it is picked; compare what the gateway accepts with the certificate (--cert-path, self-signed without)',
 }
 
 /** Begins an exchange with each call of ext_proc's one method. */

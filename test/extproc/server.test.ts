@@ -32,6 +32,7 @@ describe('ext_proc server', () => {
   let router: QueueRouter
   let health: SwitchedHealth
   let metrics: CountingMetrics
+  let logger: ReturnType<typeof keepingLogger>
   const servers: ExtProcServer[] = []
   const gateways: Gateway[] = []
 
@@ -39,6 +40,7 @@ describe('ext_proc server', () => {
     router = new QueueRouter()
     health = new SwitchedHealth()
     metrics = new CountingMetrics()
+    logger = keepingLogger()
   })
 
   afterEach(async () => {
@@ -48,7 +50,7 @@ describe('ext_proc server', () => {
 
   async function start(options: ExtProcOptions = {}): Promise<ExtProcServer> {
     const server = await startExtProcServer(
-      { router, health, logger: keepingLogger(), metrics },
+      { router, health, logger, metrics },
       { host: '127.0.0.1', grpcPort: 0, grpcHealthPort: 0, secureServing: false, ...options },
     )
     servers.push(server)
@@ -74,6 +76,77 @@ describe('ext_proc server', () => {
       }
     })
   }
+
+  describe('says what is wrong, once,', () => {
+    /** Connects, says something and waits for the end. */
+    const say = (port: number, text: string) =>
+      new Promise<void>((resolve) => {
+        const socket = connectTcp(port, '127.0.0.1', () => socket.write(text))
+        socket.on('error', () => {}).on('close', () => resolve())
+        socket.resume()
+      })
+    const said = () => logger.lines.filter((line) => line.includes('ext_proc port'))
+
+    it('with a client that speaks TLS where there is none', async () => {
+      const { grpcPort } = await start()
+      for (let i = 0; i < 2; i++) {
+        await new Promise<void>((resolve) => {
+          const socket = connectTls({
+            host: '127.0.0.1',
+            port: grpcPort,
+            rejectUnauthorized: false,
+          })
+          socket.on('error', () => {}).on('close', () => resolve())
+        })
+      }
+      assert.equal(said().length, 1)
+      assert.match(said()[0]!, /^warn a client speaks TLS to the ext_proc port, which is plaintext/)
+    })
+
+    it('with a client that speaks plaintext where there is TLS', async () => {
+      const { grpcPort } = await start({ secureServing: true })
+      for (let i = 0; i < 2; i++) await say(grpcPort, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+      assert.equal(said().length, 1)
+      assert.match(
+        said()[0]!,
+        /^warn a client speaks plaintext to the ext_proc port, which wants TLS/,
+      )
+    })
+
+    it('with a client that speaks HTTP/1', async () => {
+      const { grpcPort } = await start()
+      for (let i = 0; i < 2; i++) await say(grpcPort, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+      assert.deepEqual(said(), [
+        'warn a client of the ext_proc port does not speak HTTP/2; it serves gRPC, and nothing else',
+      ])
+    })
+
+    it('with a client that does not take part in the TLS of this port', async () => {
+      const { grpcPort } = await start({ secureServing: true })
+      await new Promise<void>((resolve) => {
+        const socket = connectTls({
+          host: '127.0.0.1',
+          port: grpcPort,
+          ALPNProtocols: ['http/1.1'],
+        })
+        socket.on('error', () => {}).on('close', () => resolve())
+      })
+      await until(() => said().length === 1, 'it is said')
+      assert.match(said()[0]!, /^warn a client of the ext_proc port breaks the TLS handshake off/)
+    })
+
+    it('but not with one that says nothing', async () => {
+      for (const secureServing of [false, true]) {
+        const { grpcPort } = await start({ secureServing })
+        await new Promise<void>((resolve) => {
+          const socket = connectTcp(grpcPort, '127.0.0.1', () => socket.end())
+          socket.on('error', () => {}).on('close', () => resolve())
+          socket.resume()
+        })
+      }
+      assert.deepEqual(said(), [])
+    })
+  })
 
   function gatewayTo(port: number, channel?: ChannelCredentials, host = '127.0.0.1'): Gateway {
     const gateway = new Gateway(`${host}:${port}`, channel)

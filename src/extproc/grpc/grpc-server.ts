@@ -10,6 +10,14 @@ import { STATUS } from './status.ts'
 /** Begins a call of one method. */
 export type Method = (call: GrpcCall) => CallHandler
 
+/** What clients speak that will not be understood; `handshake` is TLS that failed for another reason, `reason`. */
+export interface Misspoken {
+  readonly what: 'tls' | 'plaintext' | 'no-http2' | 'handshake'
+  readonly reason?: string
+  /** Address of the client. */
+  readonly from: string | undefined
+}
+
 export interface GrpcServerOptions {
   /** By path: `/package.Service/Method`. */
   readonly methods: ReadonlyMap<string, Method>
@@ -21,6 +29,8 @@ export interface GrpcServerOptions {
   readonly maxConnections: number
   /** Told of each connection that was one too many. */
   readonly refused: () => void
+  /** Told of each connection that ended before it began, since its client speaks something else. */
+  readonly misspoken?: (said: Misspoken) => void
   /** Told of an error of the open port that ends nothing, such as too many open files. */
   readonly failed: (error: Error) => void
   /** How often a connection is asked whether it lives, and how long it may take to answer; 10 s when absent. */
@@ -30,6 +40,14 @@ export interface GrpcServerOptions {
 const KEEPALIVE_MS = 10_000
 /** In times of its interval: a timer that is called so late was held up with all else in this process. */
 const LATE = 1.5
+
+/** The first byte of a client that begins with TLS: RFC 8446, section 5.1. */
+const TLS_HANDSHAKE = 0x16
+/** What OpenSSL says of a client that begins with text. */
+const PLAINTEXT_CODES: ReadonlySet<string> = new Set([
+  'ERR_SSL_HTTP_REQUEST',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+])
 
 const NOT_GRPC = headerBlock([[':status', '415']])
 
@@ -51,7 +69,7 @@ export class GrpcServer {
     const server =
       certificate === undefined
         ? createServer((socket) => this.#connected(socket))
-        : secureServer(certificate, (socket) => this.#connected(socket))
+        : this.#secureServer(certificate)
     server.maxConnections = options.maxConnections
     server.on('drop', () => options.refused())
     server.on('connection', (socket: Socket) => {
@@ -99,6 +117,18 @@ export class GrpcServer {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  #secureServer({ pair }: CertificateSource): TlsServer {
+    const options = { cert: pair.certificate, key: pair.privateKey, ALPNProtocols: ['h2'] }
+    const server = createTlsServer(options, (socket) => this.#connected(socket))
+    server.on('tlsClientError', ({ code }: NodeJS.ErrnoException, { remoteAddress: from }) => {
+      // A probe that connects and goes away says nothing in TLS.
+      if (code === undefined || !code.startsWith('ERR_SSL_')) return
+      const what = PLAINTEXT_CODES.has(code) ? 'plaintext' : 'handshake'
+      this.#options.misspoken?.({ what, reason: code, from })
+    })
+    return server
+  }
+
   /** New connections get a changed certificate, open ones keep theirs. */
   #watchCertificate(): void {
     const server = this.#server
@@ -109,7 +139,15 @@ export class GrpcServer {
   }
 
   #connected(socket: Socket): void {
-    const connection = new Http2Connection(socket, (stream) => this.#called(stream))
+    const connection = new Http2Connection(
+      socket,
+      (stream) => this.#called(stream),
+      (first) =>
+        this.#options.misspoken?.({
+          what: first[0] === TLS_HANDSHAKE ? 'tls' : 'no-http2',
+          from: socket.remoteAddress,
+        }),
+    )
     this.#connections.add(connection)
     socket.once('close', () => this.#connections.delete(connection))
     if (this.#isClosing) connection.close()
@@ -138,16 +176,4 @@ export class GrpcServer {
     if (isLate) return
     for (const connection of this.#connections) if (!connection.askForLife()) connection.destroy()
   }
-}
-
-function secureServer(
-  certificate: CertificateSource,
-  connected: (socket: Socket) => void,
-): TlsServer {
-  const { pair } = certificate
-  const options = { cert: pair.certificate, key: pair.privateKey, ALPNProtocols: ['h2'] }
-  const server = createTlsServer(options, connected)
-  // Whoever breaks off a handshake hears of it by the connection's end.
-  server.on('tlsClientError', () => {})
-  return server
 }

@@ -52,6 +52,7 @@ export class Http2Connection implements FrameSink {
   /** Where its frames leave, and those of its streams. */
   readonly output: Output
   readonly #socket: Socket
+  readonly #misspoken: (first: Buffer) => void
   readonly #blocks = new HeaderBlocks(MAX_HEADER_BYTES)
   readonly #streams: Streams
   readonly #splitter: FrameSplitter
@@ -67,9 +68,11 @@ export class Http2Connection implements FrameSink {
   /**
    * @param socket just connected, from which nothing has been read
    * @param opened told of each stream that is taken
+   * @param misspoken told of the first bytes of a client that does not speak HTTP/2
    */
-  constructor(socket: Socket, opened: Opened) {
+  constructor(socket: Socket, opened: Opened, misspoken: (first: Buffer) => void = () => {}) {
     this.#socket = socket
+    this.#misspoken = misspoken
     // Who reads no answers would not read a goodbye either.
     this.output = new Output(socket, () => {
       this.#isBroken = true
@@ -177,6 +180,7 @@ export class Http2Connection implements FrameSink {
     const from = this.#prefaceBytes
     const count = Math.min(PREFACE.length - from, chunk.length)
     const isPreface = chunk.compare(PREFACE, from, from + count, 0, count) === 0
+    if (!isPreface && from === 0) this.#misspoken(chunk)
     need(isPreface, ERROR.protocol, 'this is not HTTP/2')
     this.#prefaceBytes += count
     return count
