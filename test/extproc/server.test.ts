@@ -105,7 +105,8 @@ describe('ext_proc server', () => {
 
     it('with a client that speaks plaintext where there is TLS', async () => {
       const { grpcPort } = await start({ secureServing: true })
-      for (let i = 0; i < 2; i++) await say(grpcPort, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+      await say(grpcPort, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+      await say(grpcPort, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n')
       assert.equal(said().length, 1)
       assert.match(
         said()[0]!,

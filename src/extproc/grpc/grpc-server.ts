@@ -123,8 +123,11 @@ export class GrpcServer {
     server.on('tlsClientError', ({ code }: NodeJS.ErrnoException, { remoteAddress: from }) => {
       // A probe that connects and goes away says nothing in TLS.
       if (code === undefined || !code.startsWith('ERR_SSL_')) return
-      const what = PLAINTEXT_CODES.has(code) ? 'plaintext' : 'handshake'
-      this.#options.misspoken?.({ what, reason: code, from })
+      this.#options.misspoken?.(
+        PLAINTEXT_CODES.has(code)
+          ? { what: 'plaintext', from }
+          : { what: 'handshake', reason: code, from },
+      )
     })
     return server
   }
