@@ -1,5 +1,5 @@
-// Stands in for engines that hold the beginnings which all bodies of the load tool share: announces their blocks as KV
-// events, one publisher for each engine, then waits to be ended. Prints a line when the last event is sent.
+// Stands in for engines that hold the beginnings which bodies of the load tool share: announces their blocks as KV events,
+// one publisher for each engine, then waits to be ended. Prints a line when the last event is sent.
 //
 //   node announce.ts TOOL TOKENIZERS_DIR EVENTS_ADDRESS ENGINE...
 import { execFileSync } from 'node:child_process'
@@ -7,14 +7,18 @@ import { fileURLToPath } from 'node:url'
 import { createKvEventPublisher } from '../../src/kvcache/events/event-publisher.ts'
 
 const [tool = '', tokenizersDir = '', events = '', ...engines] = process.argv.slice(2)
-const SIZES = ['0.5k', '24k', '400k']
+/** What the load tool is asked for, but for the number of the request. */
+const BODIES = [
+  ...['0.5k', '24k', '400k'].map((size) => ['-size', size]),
+  ...Array.from({ length: 8 }, (_, i) => ['-size', '550k', '-conversation', String(i)]),
+]
 const BLOCK_TOKENS = 64
 const BLOCKS_PER_EVENT = 32
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 /** Ids of a body of the load tool, as the product reads it. */
-function idsOf(size: string, sequence: number): readonly number[] {
-  const body = execFileSync(tool, ['body', '-size', size, '-seq', String(sequence)])
+function idsOf(what: readonly string[], sequence: number): readonly number[] {
+  const body = execFileSync(tool, ['body', ...what, '-seq', String(sequence)])
   const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
   const args = [main, 'tokenize', '-', '--json', '--tokenizers-dir', tokenizersDir]
   const said = execFileSync(process.execPath, [...args, '--engine-version', '0.32.0'], {
@@ -25,8 +29,8 @@ function idsOf(size: string, sequence: number): readonly number[] {
 }
 
 let hash = 1n
-const runs = SIZES.map((size) => {
-  const [one, other] = [idsOf(size, 1), idsOf(size, 987_654_321)]
+const runs = BODIES.map((what) => {
+  const [one, other] = [idsOf(what, 1), idsOf(what, 987_654_321)]
   const common = one.findIndex((id, i) => id !== other[i])
   const blocks = Math.floor(common / BLOCK_TOKENS)
   return Array.from({ length: blocks }, (_, i) => ({

@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
     'warm-up': { type: 'string', default: '4' },
     pickers: { type: 'string' },
     against: { type: 'string' },
-    only: { type: 'string', default: '^direct/(0\\.5k|24k|400k|0\\.5k/sse100)$' },
+    only: { type: 'string', default: '^direct/(0\\.5k|24k|400k|0\\.5k/sse100|turn/.*)$' },
     profile: { type: 'string' },
   },
 })
@@ -49,6 +49,8 @@ const LIMITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
 }
 const CHUNKS = { name: 'direct/0.5k/sse100', base: 'direct/0.5k', chunks: 100 }
 const CHUNK_LIMIT = 0.2
+/** A turn of 500 new tokens after 100,000, and the first turn of a conversation; CPU of all threads. */
+const TURNS = { long: 'direct/turn/550k', first: 'direct/turn/0', picker: 'epp-precise', limit: 2 }
 
 buildLoadTool()
 if (options.profile === undefined) await measure()
@@ -73,7 +75,7 @@ async function measure(): Promise<void> {
     options.pickers || !new RegExp(options.only).test('direct/400k')
       ? []
       : await measureMemory(options.seconds, SETTLE_SECONDS)
-  report('extproc', [...costs(rows), ...chunkCosts(rows), ...memory])
+  report('extproc', [...costs(rows), ...chunkCosts(rows), ...turnCosts(rows), ...memory])
 }
 
 function load(more: Partial<Load> & Pick<Load, 'targets'>): Promise<Row[]> {
@@ -158,4 +160,22 @@ function chunkCosts(rows: readonly Row[]): Figure[] {
     const figure = { name: `a chunk of ${name} / N`, unit: 'x', value, limit: CHUNK_LIMIT }
     return epp === 'epp' ? [figure] : []
   })
+}
+
+/** What a turn takes beside a first one, less what the body of its conversation costs N. */
+function turnCosts(rows: readonly Row[]): Figure[] {
+  const { long, first, limit } = TURNS
+  const figures = namesOf(rows, 'epp').map((epp) => {
+    const cpuMs = (name: string, of: string) => medianOf(rows, name, of, 'eppCpuMsPerReq')
+    const bodyMs = cpuMs(long, 'N') - cpuMs(first, 'N')
+    const value = (cpuMs(long, epp) - bodyMs) / cpuMs(first, epp)
+    const isLimited = epp === TURNS.picker
+    return {
+      name: `(${long} - body) / ${first} ${epp}`,
+      unit: 'x',
+      value,
+      ...(isLimited && { limit }),
+    }
+  })
+  return figures.filter(({ value, name }) => !Number.isNaN(value) && name.includes('precise'))
 }
