@@ -1,4 +1,5 @@
 import { ownText } from './own-text.ts'
+import { UsedNode } from './used-node.ts'
 
 /** Memory of a node besides its text and value: map slots, list. */
 const NODE_BYTES = 400
@@ -13,41 +14,19 @@ const MAX_COMPARED = 64
 const LARGEST_SHARE = 4
 
 /** A text up to a cut, and what may follow it. */
-class Node<T> {
-  readonly parent: Node<T> | undefined
+class Node<T> extends UsedNode {
   /** From the parent's cut to its own. */
   readonly text: string
   readonly value: T
   readonly bytes: number
   /** By the head of their text; those that are shorter than a head have the empty one. */
   readonly next = new Map<string, Node<T>[]>()
-  /** Neighbours in the ring of all nodes by their last use; itself where it is not in it. */
-  older: Node<T> = this
-  newer: Node<T> = this
 
   constructor(parent: Node<T> | undefined, text: string, value: T, valueBytes: number) {
-    this.parent = parent
+    super(parent)
     this.text = text
     this.value = value
     this.bytes = NODE_BYTES + text.length * 2 + valueBytes
-  }
-
-  get isInRing(): boolean {
-    return this.older !== this
-  }
-
-  leaveRing(): void {
-    this.older.newer = this.newer
-    this.newer.older = this.older
-    this.older = this.newer = this
-  }
-
-  /** Becomes the last but for `end`, which is where the ring begins and ends. */
-  enterRing(end: Node<T>): void {
-    this.older = end.older
-    this.newer = end
-    end.older.newer = this
-    end.older = this
   }
 }
 
@@ -73,7 +52,6 @@ export interface LearnedPart<T> {
  * recently used goes first.
  */
 export class BeginningTree<T> {
-  /** Also where the ring begins and ends: the least recently used comes after it. A node stands behind all that follow it. */
   readonly #root = new Node<T | undefined>(undefined, '', undefined, 0)
   readonly #maxBytes: number
   readonly #bytesOf: (value: T) => number
@@ -103,7 +81,7 @@ export class BeginningTree<T> {
       end += node.text.length
       values.push(node.value as T)
     }
-    this.#touch(node)
+    node.touch(this.#root)
     return { end, values, node }
   }
 
@@ -134,20 +112,8 @@ export class BeginningTree<T> {
       node = next
       from = at
     }
-    this.#touch(node)
+    node.touch(this.#root)
     this.#evict()
-  }
-
-  /** Makes the node and those before it the most recently used, it first. */
-  #touch(last: Node<T | undefined>): void {
-    for (
-      let node: Node<T | undefined> | undefined = last;
-      node !== undefined && node !== this.#root;
-      node = node.parent
-    ) {
-      node.leaveRing()
-      node.enterRing(this.#root)
-    }
   }
 
   #evict(): void {

@@ -1,4 +1,5 @@
 import type { Learned } from './text-beginnings.ts'
+import { UsedNode } from './used-node.ts'
 
 /** Memory of a node besides its text and ids. */
 const NODE_BYTES = 150
@@ -15,8 +16,7 @@ const MAX_COMPARED = 64
 const NO_IDS = new Int32Array(0)
 
 /** A text up to the end of one of its parts, and what may follow it. */
-class Node {
-  readonly parent: Node | undefined
+class Node extends UsedNode {
   readonly text: string
   /** From the last cut that the parent has to its own. */
   readonly ids: Int32Array
@@ -28,21 +28,14 @@ class Node {
   /** What came first behind it; most have no other. */
   first: Node | undefined
   others: Map<string, Node[]> | undefined
-  /** Neighbours in the ring of all nodes by their last use; itself where it is not in it. */
-  older: Node = this
-  newer: Node = this
 
   constructor(parent: Node | undefined, text: string, { ids, pieces, tail }: Behind) {
-    this.parent = parent
+    super(parent)
     this.text = text
     this.ids = ids
     this.pieces = pieces
     this.tail = tail
     this.bytes = NODE_BYTES + text.length * 2 + ids.length * ID_BYTES
-  }
-
-  get isInRing(): boolean {
-    return this.older !== this
   }
 
   /** A text that is the same object as one before is found at once. */
@@ -78,20 +71,6 @@ class Node {
     if (left.length === 0) this.others!.delete(key)
     else this.others!.set(key, left)
   }
-
-  leaveRing(): void {
-    this.older.newer = this.newer
-    this.newer.older = this.older
-    this.older = this.newer = this
-  }
-
-  /** Becomes the last but for `end`, which is where the ring begins and ends. */
-  enterRing(end: Node): void {
-    this.older = end.older
-    this.newer = end
-    end.older.newer = this
-    end.older = this
-  }
 }
 
 /** What a part adds to what stands before it. */
@@ -121,7 +100,6 @@ export interface KnownParts {
  * before, they are found one by one and nobody looks at what is in them. The least recently used goes first.
  */
 export class PartBeginnings {
-  /** Also where the ring begins and ends: the least recently used comes after it. A node stands behind all that follow it. */
   readonly #root = new Node(undefined, '', { ids: NO_IDS, pieces: 0, tail: 0 })
   readonly #maxBytes: number
   #bytes = 0
@@ -148,7 +126,7 @@ export class PartBeginnings {
       pieces += node.pieces
       if (node.ids.length > 0) ids.push(node.ids)
     }
-    this.#touch(node)
+    node.touch(this.#root)
     const rest = endOf(parts, count, node.tail)
     return { ids, pieces, rest, isWhole: ids.length === 0, node, count }
   }
@@ -181,17 +159,8 @@ export class PartBeginnings {
       }
       node = next
     }
-    this.#touch(node)
+    node.touch(this.#root)
     this.#evict()
-  }
-
-  /** Makes the node and those before it the most recently used, it first. */
-  #touch(last: Node): void {
-    for (let node: Node | undefined = last; node !== undefined; node = node.parent) {
-      if (node === this.#root) return
-      node.leaveRing()
-      node.enterRing(this.#root)
-    }
   }
 
   #evict(): void {

@@ -360,7 +360,7 @@ export class PromptTokenizer implements Tokenizer {
   }
 
   #cacheBytes(): number {
-    let bytes = 0
+    let { bytes } = this.#messages
     for (const entry of this.#loaded.values()) {
       if (entry instanceof ModelTokenizer) bytes += entry.cacheBytes
     }

@@ -17,7 +17,7 @@ export class TokenizeMetrics {
 
   /**
    * @param queueLength prompts that wait for a thread
-   * @param cacheBytes memory of remembered ids
+   * @param cacheBytes memory of remembered ids and messages
    */
   constructor(metrics: Metrics, queueLength: () => number, cacheBytes: () => number) {
     this.#metrics = metrics
@@ -26,9 +26,11 @@ export class TokenizeMetrics {
       'Prompts that wait for a tokenizer thread.',
       () => [{ labels: {}, value: queueLength() }],
     )
-    metrics.observed('epp_tokenizer_cache_bytes', 'Memory of remembered token ids.', () => [
-      { labels: {}, value: cacheBytes() },
-    ])
+    metrics.observed(
+      'epp_tokenizer_cache_bytes',
+      'Memory of remembered token ids and messages of chats.',
+      () => [{ labels: {}, value: cacheBytes() }],
+    )
   }
 
   /** @param reason code of a doubt; `none` when exact */

@@ -182,6 +182,26 @@ describe('PromptTokenizer', () => {
     assert.deepEqual(misses, [2, 2, 2, 2])
   })
 
+  it('counts the memory of ids, and of messages that came as bytes', async () => {
+    const content = words(1000, 1)
+    const body = { model: MODEL, messages: [{ role: 'user', content }] }
+    const json = Buffer.from(JSON.stringify(body))
+    const { prompt } = openAiApi.parse('/v1/chat/completions', new Map(), [json])
+    const counted = await Promise.all(
+      [{ kind: 'chat', body } as const, prompt].map(async (sent) => {
+        const { tokenizer, metrics } = make()
+        const request = { ...requestFor(MODEL, sent), bodyBytes: json.length }
+        await tokenizer.tokenize(request, new Cancellation())
+        // Messages are remembered when the request has gone.
+        await new Promise((resolve) => setImmediate(resolve))
+        return metrics.observe('epp_tokenizer_cache_bytes')[0]!
+      }),
+    )
+    const [ofIds, ofBoth] = [counted[0]!, counted[1]!]
+    assert.ok(ofIds > content.length, `${ofIds} bytes`)
+    assert.ok(ofBoth > ofIds + json.length, `${ofBoth} bytes, ${ofIds} without the messages`)
+  })
+
   it('gives the ids of a conversation that goes on, whatever is known of it', async () => {
     const known = make({ tokenizersDir: qwen3 })
     const messages = [{ role: 'system', content: words(800, 20) }]

@@ -27,9 +27,13 @@ export function memoryLogger(): Logger & { readonly lines: string[] } {
   return logger
 }
 
-/** Keeps counts by `name{label="value"}`. */
-export function memoryMetrics(): Metrics & { readonly counts: Map<string, number> } {
+/** Keeps counts by `name{label="value"}`, and who is asked for what is observed. */
+export function memoryMetrics(): Metrics & {
+  readonly counts: Map<string, number>
+  observe(name: string): readonly number[]
+} {
   const counts = new Map<string, number>()
+  const readers = new Map<string, Parameters<Metrics['observed']>[2]>()
   const key = (name: string, labels: Readonly<Record<string, string>> = {}): string => {
     const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`)
     return `${name}{${pairs.join(',')}}`
@@ -45,7 +49,8 @@ export function memoryMetrics(): Metrics & { readonly counts: Map<string, number
     histogram: (name, _help, _buckets, labels) => ({
       observe: () => void counts.set(key(name, labels), (counts.get(key(name, labels)) ?? 0) + 1),
     }),
-    observed: () => {},
+    observed: (name, _help, read) => void readers.set(name, read),
+    observe: (name) => [...readers.get(name)!()].map(({ value }) => value),
   }
 }
 
