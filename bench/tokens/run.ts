@@ -277,7 +277,6 @@ const summary = (key: string): number => {
   return key.includes('pause') ? Math.max(...values) : median(values)
 }
 const LIMITS: Readonly<Record<string, number>> = {
-  ratio: 2,
   'pause of turn N+1': 10,
   'pause of new text': 10,
   'pause of new conversation': 10,
