@@ -17,7 +17,7 @@ const server = await startExtProcServer(
         destination: destination,
         setHeaders: none,
         removeHeaders: [],
-        body,
+        takeBody: () => body,
         watchResponse: true,
         responseHeaders: () => {},
         responseBody: () => {},

@@ -20,7 +20,7 @@ const gateway = await startGateway(
         destination: destinations[turn++ % engines],
         setHeaders: none,
         removeHeaders: [],
-        body,
+        takeBody: () => body,
         watchResponse: true,
         responseHeaders: () => undefined,
         responseBody: () => {},

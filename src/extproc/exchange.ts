@@ -386,7 +386,7 @@ export class Exchange implements CallHandler {
     ]
     if (isFullDuplex(this.#requestMode) && !this.#requestEndedInHeaders) {
       const ends = !this.#sawTrailers
-      answers.push(...requestBodyAnswers(routed.body, ends))
+      answers.push(...requestBodyAnswers(routed.takeBody(), ends))
     }
     for (let owed = this.#owedBodyAnswers; owed > 0; owed--) answers.push(EMPTY_REQUEST_BODY)
     if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)
@@ -396,12 +396,13 @@ export class Exchange implements CallHandler {
   /** A buffered request's headers are answered already: the destination goes with the body, else with the trailers. */
   #bufferedAnswers(routed: Routed): Uint8Array[] {
     if (!this.#sawBody) return [trailersDestinationAnswer(routed.destination)]
+    const body = routed.takeBody()
+    const { pieces } = this.#body
     const changed =
-      routed.body.length !== this.#body.pieces.length ||
-      routed.body.some((piece, index) => piece !== this.#body.pieces[index])
+      body.length !== pieces.length || body.some((piece, index) => piece !== pieces[index])
     const answers = [
       changed
-        ? changedBodyAnswer(routed, Buffer.concat(routed.body), this.#isSized)
+        ? changedBodyAnswer(routed, Buffer.concat(body), this.#isSized)
         : destinationAnswer(ANSWER.requestBody, routed),
     ]
     if (this.#sawTrailers) answers.push(EMPTY_REQUEST_TRAILERS)

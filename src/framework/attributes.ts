@@ -29,7 +29,7 @@ export class Attributes {
 
 /** Token ids of a request's prompts. */
 export interface PromptTokens {
-  /** One array per prompt: a chat has one, a completion may have several. */
+  /** One array per prompt: a chat has one, a completion may have several. After `picked` they are empty. */
   readonly prompts: readonly Int32Array[]
   /** True when the ids are the ones the engine will use; false for an estimate. */
   readonly exact: boolean

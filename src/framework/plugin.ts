@@ -120,7 +120,7 @@ export interface ResponseStart {
 export interface Observer {
   /** When the configuration that has this plugin comes into force: the place to configure a shared service. */
   activated?(): void
-  /** In the same synchronous step as the pick. */
+  /** In the same synchronous step as the pick. Prompt and token ids are forgotten after it. */
   picked?(request: InferenceRequest, endpoint: Endpoint, decision: Decision): void
   /**
    * Once, when the response's headers come; only where responses are watched (`watchesResponses`).

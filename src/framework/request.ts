@@ -96,7 +96,10 @@ export interface InferenceRequest {
   readonly criticality: Criticality
   /** Larger is served first, below 0 may be shed; 0 when nothing says otherwise. */
   readonly priority: number
-  /** Undefined when the request has no prompt that routing could use. */
+  /**
+   * Undefined when the request has no prompt that routing could use, and after `picked`: it would keep the whole body in
+   * memory until the response ends.
+   */
   readonly prompt: Prompt | undefined
   /** Isolates the prefix cache of one tenant (`cache_salt`); undefined when absent. */
   readonly cacheSalt: string | undefined

@@ -454,8 +454,8 @@ export interface Routed {
   /** Headers to set on the request besides the destination. */
   readonly setHeaders: ReadonlyMap<string, string>
   readonly removeHeaders: readonly string[]
-  /** The bytes to send on: those that came in unless a field had to change. */
-  readonly body: readonly Uint8Array[]
+  /** The bytes to send on: those that came in unless a field had to change. Forgotten here; to be called once at most. */
+  takeBody(): readonly Uint8Array[]
   /** False when nothing needs the response: the transport may step out after the request. */
   readonly watchResponse: boolean
   /**

@@ -16,16 +16,17 @@ const JOINED_BYTES = 64 * 1024
 export function engineRequest(
   { method, url }: ClientRequest,
   { forwarded }: RequestHeaders,
-  { removeHeaders, setHeaders, body }: Routed,
+  routed: Routed,
   id: string,
 ): Dispatcher.DispatchOptions {
+  const { removeHeaders, setHeaders } = routed
   let headers: string[]
   if (removeHeaders.length > 0 || setHeaders.size > 0) {
     headers = without(forwarded, new Set([...removeHeaders, ...setHeaders.keys()]))
     for (const [name, value] of setHeaders) headers.push(name, value)
   } else headers = forwarded.slice()
   if (!setHeaders.has('x-request-id')) headers.push('x-request-id', id)
-  const joined = joinedBody(body)
+  const joined = joinedBody(routed.takeBody())
   if (Array.isArray(joined)) headers.push('content-length', String(bytesOf(joined)))
   return {
     path: originForm(url!),

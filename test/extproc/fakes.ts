@@ -89,7 +89,7 @@ export class QueueRouter implements Router {
       destination: this.#pick(request.subset),
       setHeaders: this.setHeaders,
       removeHeaders: ['x-llm-d-model-name-rewrite'],
-      body,
+      takeBody: () => body,
       watchResponse: this.watchResponse,
       responseHeaders: (status, headers, servedEndpoint) => {
         seen.status = status

@@ -25,6 +25,7 @@ import type { DecisionLog } from './decision.ts'
 import { decisionText } from './decision-header.ts'
 import { decisionOf } from './describe-pick.ts'
 import { Exchange } from './exchange.ts'
+import { forgetPrompt } from './forget-prompt.ts'
 import { requestId } from './headers.ts'
 import type { InFlightLedger } from './in-flight.ts'
 import { Observers } from './observers.ts'
@@ -280,6 +281,7 @@ export class Director implements Router, Disposable {
       target,
       this.#reports(generation, runs.primary, request),
     )
+    for (const each of [request, ...shadowed]) forgetPrompt(each)
 
     const watchResponse = this.#watchesNext(generation)
     const exchange = new Exchange({

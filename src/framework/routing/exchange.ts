@@ -23,7 +23,7 @@ export interface ExchangeState {
   readonly watchResponse: boolean
   /** What the response is to say of the decision; undefined for nothing. */
   readonly decisionHeader: string | undefined
-  readonly body: readonly Uint8Array[]
+  body: readonly Uint8Array[]
   readonly changes: HeaderChanges
   onEnd(exchange: Exchange): void
 }
@@ -56,11 +56,14 @@ export class Exchange implements Routed {
   get removeHeaders() {
     return this.#state.changes.removeHeaders
   }
-  get body() {
-    return this.#state.body
-  }
   get watchResponse() {
     return this.#state.watchResponse
+  }
+
+  takeBody(): readonly Uint8Array[] {
+    const { body } = this.#state
+    this.#state.body = []
+    return body
   }
 
   responseHeaders(

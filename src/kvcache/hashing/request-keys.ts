@@ -12,7 +12,8 @@ export class PromptKeys {
   /** Sum of `counts`. */
   readonly total: number
   readonly #hasher: ChainHasher
-  readonly #prompts: readonly Int32Array[]
+  /** Until they have been hashed: keys are kept as long as the response takes. */
+  #prompts: readonly Int32Array[]
   #pairs: Int32Array | undefined
 
   constructor(
@@ -45,6 +46,7 @@ export class PromptKeys {
       this.#hasher.extend(prompt, 0, counts[p]!, blockTokens, pairs, at)
       at += counts[p]!
     }
+    this.#prompts = []
     return pairs
   }
 }

@@ -3,6 +3,7 @@ import { PROMPT_TOKENS } from '../../../src/framework/attributes.ts'
 import { Cancellation } from '../../../src/framework/cancellation.ts'
 import { Type } from '../../../src/framework/index.ts'
 import { definePlugin } from '../../../src/framework/plugin.ts'
+import type { InferenceRequest } from '../../../src/framework/request.ts'
 import { endpoint } from '../../../src/framework/testing.ts'
 import { setUp } from './director-setup.ts'
 
@@ -34,6 +35,39 @@ describe('Director', () => {
     routed.end('completed')
     assert.equal(routed.responseHeaders(200, new Map()), undefined)
     assert.equal(seen.length, 1)
+    director[Symbol.dispose]()
+  })
+
+  it('forgets prompt, token ids and body when they have served, while the response may take minutes', async () => {
+    const seen: unknown[] = []
+    const see = ({ prompt, attributes }: InferenceRequest) =>
+      seen.push([prompt?.kind, attributes.get(PROMPT_TOKENS)?.prompts.map(({ length }) => length)])
+    const watcher = definePlugin({
+      kind: 'observer',
+      type: 'watcher',
+      description: 'Looks at what there is of a request.',
+      params: Type.Object({}),
+      watchesResponses: true,
+      create: () => ({
+        picked(request) {
+          request.attributes.set(PROMPT_TOKENS, { prompts: [Int32Array.of(1, 2)], exact: true })
+          see(request)
+        },
+        responded: see,
+        ended: see,
+      }),
+    })
+    const { route, director } = setUp({ plugins: [watcher] })
+    const routed = await route()
+    assert.equal(Buffer.concat(routed.takeBody() as Buffer[]).toString(), '{}')
+    assert.deepEqual(routed.takeBody(), [])
+    routed.responseBody(Buffer.from('{'))
+    routed.end('completed')
+    assert.deepEqual(seen, [
+      ['text', [2]],
+      [undefined, [0]],
+      [undefined, [0]],
+    ])
     director[Symbol.dispose]()
   })
 
@@ -132,7 +166,7 @@ describe('Director', () => {
       'x-llm-d-model-name-rewrite': 'new',
       'x-prefiller-host-port': '10.9.9.9:1',
     })
-    assert.equal(Buffer.concat(routed.body as Buffer[]).toString(), 'rewritten to new')
+    assert.equal(Buffer.concat(routed.takeBody() as Buffer[]).toString(), 'rewritten to new')
     assert.equal(decisions.find('r1')!.targetModel, 'new')
     assert.deepEqual([...routed.removeHeaders].sort(), [
       'x-gateway-model-name-rewrite',
@@ -157,7 +191,7 @@ describe('Director', () => {
       'x-llm-d-model-name-rewrite': 'other',
       'x-gateway-inference-objective': 'batch',
     })
-    assert.equal(Buffer.concat(routed.body as Buffer[]).toString(), 'rewritten to lora-1')
+    assert.equal(Buffer.concat(routed.takeBody() as Buffer[]).toString(), 'rewritten to lora-1')
     const { modelRule, criticality, priority, targetModel } = decisions.find('r1')!
     assert.deepEqual([modelRule, criticality, priority], [rule.source, 'Critical', -2])
     assert.equal(targetModel, 'lora-1')
@@ -189,7 +223,7 @@ describe('Director', () => {
     })
     const routed = await route({ 'x-request-id': 'r1' })
     assert.equal(decisions.find('r1')!.targetModel, 'base')
-    assert.equal(Buffer.concat(routed.body as Buffer[]).toString(), 'base added')
+    assert.equal(Buffer.concat(routed.takeBody() as Buffer[]).toString(), 'base added')
   })
 
   it('replaces a request id that is not printable or too long', async () => {

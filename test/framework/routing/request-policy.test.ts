@@ -86,25 +86,25 @@ describe('what a configuration says of requests', () => {
     it('puts the salt of the header into request and body, in the place of the one that is there', async () => {
       const given = { [SALT_HEADER]: 'tenant-1' }
       const added = await routed(given)
-      assert.equal(text(added.body), 'salt tenant-1 for undefined')
+      assert.equal(text(added.takeBody()), 'salt tenant-1 for undefined')
       assert.deepEqual(added.removeHeaders, [])
       const replaced = await routed(given, { parsed: { cacheSalt: 'mine' } })
-      assert.equal(text(replaced.body), 'salt tenant-1 for mine')
+      assert.equal(text(replaced.takeBody()), 'salt tenant-1 for mine')
       assert.deepEqual(salts, ['tenant-1', 'tenant-1'])
     })
 
     it('leaves a body that has this salt, and one without a prompt, as it is', async () => {
       const given = { [SALT_HEADER]: 'mine' }
-      assert.equal(text((await routed(given, { parsed: { cacheSalt: 'mine' } })).body), '{}')
-      assert.equal(text((await routed(given, { parsed: { prompt: undefined } })).body), '{}')
+      assert.equal(text((await routed(given, { parsed: { cacheSalt: 'mine' } })).takeBody()), '{}')
+      assert.equal(text((await routed(given, { parsed: { prompt: undefined } })).takeBody()), '{}')
     })
 
     it('leaves the salt to the body where the header is absent, empty, or not asked for', async () => {
       const parsed = { cacheSalt: 'mine' }
-      assert.equal(text((await routed({}, { parsed })).body), '{}')
-      assert.equal(text((await routed({ [SALT_HEADER]: '' }, { parsed })).body), '{}')
+      assert.equal(text((await routed({}, { parsed })).takeBody()), '{}')
+      assert.equal(text((await routed({ [SALT_HEADER]: '' }, { parsed })).takeBody()), '{}')
       assert.equal(
-        text((await routed({ [SALT_HEADER]: 'x' }, { parsed, requests: {} })).body),
+        text((await routed({ [SALT_HEADER]: 'x' }, { parsed, requests: {} })).takeBody()),
         '{}',
       )
       assert.deepEqual(salts, ['mine', 'mine', 'mine'])
@@ -112,9 +112,9 @@ describe('what a configuration says of requests', () => {
 
     it('takes the header off, unread, where it is no gateway that asks', async () => {
       const given = { [SALT_HEADER]: 'tenant-1' }
-      const { body, removeHeaders } = await routed(given, { parsed: { cacheSalt: 'mine' } }, false)
-      assert.equal(text(body), '{}')
-      assert.deepEqual(removeHeaders, [SALT_HEADER])
+      const taken = await routed(given, { parsed: { cacheSalt: 'mine' } }, false)
+      assert.equal(text(taken.takeBody()), '{}')
+      assert.deepEqual(taken.removeHeaders, [SALT_HEADER])
       assert.deepEqual(salts, ['mine'])
     })
 
@@ -136,8 +136,8 @@ describe('what a configuration says of requests', () => {
     it('whole: tokens are not exact, model and rewrite are kept, and the decision says so', async () => {
       const { route, decisions, lines } = setUp({ plugins })
       const headers = { 'x-request-id': 'r1', 'x-llm-d-model-name-rewrite': 'other' }
-      const { body } = await route(headers, undefined, { bodySeen: 'part' })
-      assert.equal(text(body), 'rewritten to other')
+      const taken = await route(headers, undefined, { bodySeen: 'part' })
+      assert.equal(text(taken.takeBody()), 'rewritten to other')
       const { promptTokens, remark, targetModel } = decisions.find('r1')!
       assert.deepEqual(promptTokens, { count: 100, exact: false, reason: remark })
       assert.equal(targetModel, 'other')
@@ -149,8 +149,8 @@ describe('what a configuration says of requests', () => {
     it('as far as the model: it is picked without one, whatever it is to be', async () => {
       const { route, decisions } = setUp({ plugins, parsed: { model: '' } })
       const headers = { 'x-request-id': 'r1', 'x-llm-d-model-name-rewrite': 'other' }
-      const { body } = await route(headers, undefined, { bodySeen: 'part' })
-      assert.equal(text(body), '{}')
+      const taken = await route(headers, undefined, { bodySeen: 'part' })
+      assert.equal(text(taken.takeBody()), '{}')
       assert.equal(decisions.find('r1')!.targetModel, '')
       await assert.rejects(setUp({ plugins, parsed: { model: '' } }).route(), {
         code: 'MODEL_MISSING',
