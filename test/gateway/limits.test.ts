@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectHttp2, constants } from 'node:http2'
 import { startGateway } from '../../src/gateway/gateway.ts'
 import { text } from '../datalayer/engine.ts'
 import { until } from '../datalayer/telemetry.ts'
@@ -70,6 +70,19 @@ describe('limits of the proxy', function () {
     assert.equal(answered[':status'], 200)
     second.resume()
     await once(second, 'end')
+    session.destroy()
+  })
+
+  it('a body that is too large and never ends is 413 by HTTP/2, and then nobody reads it', async () => {
+    proxy = await TestProxy.start([ok], { maxBodyBytes: 1024 })
+    const session = connectHttp2(`http://127.0.0.1:${proxy.port}`)
+    const stream = session.request({ ':method': 'POST', ':path': '/v1/completions' })
+    stream.write(Buffer.alloc(2048, 'x'))
+    const [refused] = await once(stream, 'response')
+    assert.equal(refused[':status'], 413)
+    stream.resume()
+    await Promise.all([once(stream, 'end'), once(stream, 'close')])
+    assert.equal(stream.rstCode, constants.NGHTTP2_NO_ERROR)
     session.destroy()
   })
 
