@@ -164,18 +164,10 @@ function chunkCosts(rows: readonly Row[]): Figure[] {
 
 /** What a turn takes beside a first one, less what the body of its conversation costs N. */
 function turnCosts(rows: readonly Row[]): Figure[] {
-  const { long, first, limit } = TURNS
-  const figures = namesOf(rows, 'epp').map((epp) => {
-    const cpuMs = (name: string, of: string) => medianOf(rows, name, of, 'eppCpuMsPerReq')
-    const bodyMs = cpuMs(long, 'N') - cpuMs(first, 'N')
-    const value = (cpuMs(long, epp) - bodyMs) / cpuMs(first, epp)
-    const isLimited = epp === TURNS.picker
-    return {
-      name: `(${long} - body) / ${first} ${epp}`,
-      unit: 'x',
-      value,
-      ...(isLimited && { limit }),
-    }
-  })
-  return figures.filter(({ value, name }) => !Number.isNaN(value) && name.includes('precise'))
+  const { long, first, picker, limit } = TURNS
+  const cpuMs = (name: string, of: string) => medianOf(rows, name, of, 'eppCpuMsPerReq')
+  const bodyMs = cpuMs(long, 'N') - cpuMs(first, 'N')
+  const value = (cpuMs(long, picker) - bodyMs) / cpuMs(first, picker)
+  if (Number.isNaN(value)) return []
+  return [{ name: `(${long} - body) / ${first} ${picker}`, unit: 'x', value, limit }]
 }
