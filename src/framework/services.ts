@@ -311,10 +311,10 @@ export interface Tokenizer {
     readonly trustRequestChatTemplate?: boolean
   }): void
   /**
-   * Tells how many tokens the engine counted for a request that was tokenized here. Where the ids were said to be exact and
-   * the counts differ, the model is watched.
+   * Tells how many tokens an engine counted in a request whose ids were made here and said to be exact, and how many there
+   * were `here`. Where they differ, the model is watched.
    */
-  counted?(request: InferenceRequest, promptTokens: number): void
+  counted?(model: string, here: number, engine: number): void
 }
 
 /**

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { PROMPT_TOKENS, type PromptTokens } from '../framework/attributes.ts'
+import type { PromptTokens } from '../framework/attributes.ts'
 import type { Cancellation } from '../framework/cancellation.ts'
 import { DEFAULT_LIMITS, type Limits } from '../framework/limits.ts'
 import type { ChatPrompt, InferenceRequest, Prompt, TextPrompt } from '../framework/request.ts'
@@ -218,11 +218,8 @@ export class PromptTokenizer implements Tokenizer {
     return 'code' in tokenizer ? undefined : tokenizer.decode(ids)
   }
 
-  counted(request: InferenceRequest, promptTokens: number): void {
-    const tokens = request.attributes.get(PROMPT_TOKENS)
-    if (tokens?.exact !== true || request.prompt?.kind === 'tokens') return
-    const here = tokens.prompts.reduce((sum, { length }) => sum + length, 0)
-    this.#countCheck.compare(request.targetModel, here, promptTokens)
+  counted(model: string, here: number, engine: number): void {
+    this.#countCheck.compare(model, here, engine)
   }
 
   /** Ends the threads; requests that wait get their estimate. */

@@ -17,6 +17,12 @@ interface EndpointPage {
 }
 interface DecisionPage {
   readonly endpoints: readonly string[]
+  readonly profiles: readonly {
+    readonly endpoints: readonly {
+      readonly endpoint: string
+      readonly scores: Record<string, { readonly terms?: { readonly queue: number } }>
+    }[]
+  }[]
   readonly predictedCachedTokens: number
   readonly usage?: { readonly cachedTokens?: number }
 }
@@ -86,6 +92,13 @@ describe("Alibaba's ACK scenario: real Envoy, three engines that connect to the 
     return address
   }
 
+  /** Seconds of prompts that waited at an endpoint when a request was picked. */
+  const waitedAt = async (address: string, id: string) => {
+    const { profiles } = await epp.json<DecisionPage>(`/decisions/${id}`)
+    const at = profiles[0]!.endpoints.find(({ endpoint }) => endpoint === `${address}:8000`)
+    return at!.scores['cost-scorer']!.terms!.queue
+  }
+
   const allIdle = () =>
     eventually('all reservations are released, and the last scrapes saw idle engines', async () =>
       (await epp.json<EndpointPage[]>('/endpoints')).every(
@@ -118,15 +131,30 @@ describe("Alibaba's ACK scenario: real Envoy, three engines that connect to the 
     await allIdle()
     const second = await Promise.all(ids.map((i) => send(conversation(i, 'round2'), `c${i}r2`)))
     const used = new Set<string>()
+    let moved = 0
     for (const i of ids) {
       const address = await servedBy(`c${i}r1`, first[i]!)
-      assert.equal(await servedBy(`c${i}r2`, second[i]!), address, `conversation ${i}`)
-      assert.equal(cachedTokens(second[i]!) % BLOCK_TOKENS, 0)
-      assert.ok(cachedTokens(second[i]!) >= 2 * BLOCK_TOKENS)
       used.add(address)
+      const next = await servedBy(`c${i}r2`, second[i]!)
+      if (next === address) {
+        assert.equal(cachedTokens(second[i]!) % BLOCK_TOKENS, 0)
+        assert.ok(cachedTokens(second[i]!) >= 2 * BLOCK_TOKENS)
+        continue
+      }
+      // On a busy machine prompts do not arrive in turn: two that wait at one engine alone are worth a prompt of this length.
+      moved++
+      const waited = await waitedAt(address, `c${i}r2`)
+      const here = await waitedAt(next, `c${i}r2`)
+      assert.ok(waited - here > 0.015, `conversation ${i} leaves ${waited} s for ${here} s`)
     }
+    assert.ok(moved <= CONVERSATIONS / 5, `${moved} conversations have moved`)
     assert.equal(used.size, ADDRESSES.length, 'the conversations are spread over all endpoints')
   })
 
   it('has no load left when all have ended', () => allIdle())
+
+  it('has counted the tokens of every prompt as the engines do', async () => {
+    assert.doesNotMatch(await epp.page('/metrics'), /^epp_token_count_mismatches_total\{/m)
+    assert.match(await epp.page('/metrics'), /^epp_tokenized_requests_total\{.*"exact".*\} [1-9]/m)
+  })
 })

@@ -1,7 +1,10 @@
 import { type Static, Type } from 'typebox'
 import { PROMPT_TOKENS } from '../../framework/attributes.ts'
 import { definePlugin, type Remark } from '../../framework/plugin.ts'
+import type { InferenceRequest } from '../../framework/request.ts'
+import { promptTokensOf } from '../../framework/routing/request-load.ts'
 import { TOKENIZER } from '../../framework/services.ts'
+import { sideTable } from '../../framework/side-table.ts'
 
 const TokenProducer = Type.Object({
   modelName: Type.Optional(
@@ -68,10 +71,21 @@ export const tokenProducer = definePlugin({
     }
     return remarks
   },
-  create: (_params, { tokenizer }) => ({
-    produce: (request, _endpoints, cancellation) => tokenizer.tokenize(request, cancellation),
-    ended: (request, _endpoint, { usage }) => {
-      if (usage !== undefined) tokenizer.counted?.(request, usage.promptTokens)
-    },
-  }),
+  create: (_params, { tokenizer }) => {
+    /** Tokens of requests whose ids an engine's count can prove wrong; the ids are forgotten before it comes. */
+    const counts = sideTable<InferenceRequest, number>()
+    return {
+      produce: (request, _endpoints, cancellation) => tokenizer.tokenize(request, cancellation),
+      picked(request) {
+        const isOurs = request.prompt?.kind !== 'tokens'
+        const isExact = request.attributes.get(PROMPT_TOKENS)?.exact === true
+        if (isOurs && isExact) counts.set(request, promptTokensOf(request))
+      },
+      ended(request, _endpoint, { usage }) {
+        const here = counts.get(request)
+        if (here === undefined || usage === undefined) return
+        tokenizer.counted?.(request.targetModel, here, usage.promptTokens)
+      },
+    }
+  },
 })

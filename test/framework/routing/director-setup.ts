@@ -44,6 +44,8 @@ export interface Setup {
   readonly requests?: RequestPolicy
   /** What the engine's answers say at their end. */
   readonly usage?: Usage
+  /** Adds what the plugins inject beside the framework's own. */
+  readonly services?: (container: Container) => Container
   /** By plugin type. */
   readonly onError?: Readonly<Record<string, OnError>>
 }
@@ -84,7 +86,8 @@ export function setUp(setup: Setup = {}) {
     ...(setup.requests && { requests: setup.requests }),
   }
   const random = new PickRandom(2)
-  const container = new Container()
+  const { services = (container: Container) => container } = setup
+  const container = services(new Container())
     .provide(LOGGER, {}, () => logger)
     .provide(METRICS, {}, () => metrics)
     .provide(NOTICES, {}, () => notices)
