@@ -51,7 +51,7 @@ async function treeAt(name: string, root: string): Promise<Tree> {
     steps: {
       read,
       tokens,
-      keys: (body) => keys.of(tokens(body), BLOCK_TOKENS, 'bench-model', undefined).total,
+      keys: (body) => keys.of(tokens(body), BLOCK_TOKENS, 'bench-model', undefined).pairs,
     },
   }
 }

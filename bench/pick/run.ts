@@ -143,7 +143,7 @@ function measureRecording(knownShare: number): number {
       return { prompts: [prompt], exact: true }
     })
     for (const tokens of prompts) {
-      void keys.of(tokens, METRICS.blockTokens, asked.targetModel, asked.cacheSalt).pairs
+      void keys.ofModel(tokens, METRICS.blockTokens, asked.targetModel, asked.cacheSalt).pairs
     }
     const before = process.cpuUsage()
     for (const [p, tokens] of prompts.entries()) index.record(asked, tokens, all[p % all.length]!)

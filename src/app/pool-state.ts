@@ -30,8 +30,7 @@ import {
   TOKENIZER,
   type Tokenizer,
 } from '../framework/services.ts'
-import { ChainHasher } from '../kvcache/hashing/chain-hash.ts'
-import { RequestKeys } from '../kvcache/hashing/request-keys.ts'
+import type { RequestKeys } from '../kvcache/hashing/request-keys.ts'
 import { KvCache } from '../kvcache/kv-cache.ts'
 import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
@@ -73,7 +72,7 @@ export class PoolState {
     const { endpoints } = parts
     this.cache = new KvCache({ ...parts, maxMemoryBytes: indexBytes(config) })
     this.cache.expectEvents(asksForEvents(config))
-    this.keys = new RequestKeys(new ChainHasher(parts.keySeed))
+    this.keys = this.cache.keys
     this.routed = new KvRoutedPrefixIndex({
       ...{ endpoints, keys: this.keys, maxMemoryBytes: ROUTED_INDEX_BYTES },
     })

@@ -144,7 +144,7 @@ export class Pool {
     this.#recorder = services.recording?.recorderOf(options.name, {
       ...{ inFlight, matcher, routed, ghost: routed.ghost },
       keysOf: ({ targetModel, cacheSalt }, tokens, blockTokens) =>
-        keys.of(tokens, blockTokens, targetModel, cacheSalt),
+        keys.ofModel(tokens, blockTokens, targetModel, cacheSalt),
     })
     this.#recorder?.configured(generation, text)
     const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL

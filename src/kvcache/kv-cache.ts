@@ -49,6 +49,8 @@ export interface KvCacheOptions {
   readonly endpoints: Endpoints
   /** Bytes that the index and what joins it to the engines' hashes may take. */
   readonly maxMemoryBytes: number
+  /** 8 bytes on which the names of blocks depend; random when absent. */
+  readonly keySeed?: Buffer
   /** Of messages; the defaults when absent. */
   readonly limits?: Pick<Limits, 'maxEventBytes' | 'maxEventsPerSecond'>
 }
@@ -59,6 +61,8 @@ export interface KvCacheOptions {
  */
 export class KvCache {
   readonly index: KvTrackedPrefixIndex
+  /** Keys of prompts' blocks, for other indexes too. */
+  readonly keys: RequestKeys
   readonly intake: EventIntake
   /** What the events tell about why predictions are wrong. */
   readonly witness: CacheWitness
@@ -78,7 +82,8 @@ export class KvCache {
     const logger = options.logger.named('kv-cache')
     const owners = new TrackedOwners(options.endpoints, options.maxMemoryBytes)
     const names = new AdapterNames(options.models, logger, metrics)
-    const hasher = new ChainHasher()
+    const hasher = new ChainHasher(options.keySeed)
+    this.keys = new RequestKeys(hasher)
     const check = new HashingCheck({ clock, logger, notices, metrics }, owners)
     this.#owners = owners
     this.#check = check
@@ -103,7 +108,7 @@ export class KvCache {
     this.index = new KvTrackedPrefixIndex({
       owners,
       names,
-      keys: new RequestKeys(hasher),
+      keys: this.keys,
       anchored: new AnchoredBlocks(owners.index, hasher),
       check,
       intake: this.intake,
@@ -234,6 +239,11 @@ export class KvCache {
       'epp_kv_index_bytes',
       'Bytes taken by the prefix index and the join to engine hashes.',
       () => one(budget.usedBytes),
+    )
+    metrics.observed(
+      'epp_kv_known_prompts_bytes',
+      'Memory of long prompts that may go on, and of the names of their blocks.',
+      () => one(this.keys.bytes),
     )
     metrics.observed('epp_kv_speculations', 'Prompts counted as present ahead of events.', () =>
       one(this.#speculations.count),

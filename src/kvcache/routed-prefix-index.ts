@@ -188,7 +188,7 @@ export class KvRoutedPrefixIndex implements RoutedPrefixIndex {
   }
 
   #keysOf(request: InferenceRequest, tokens: PromptTokens, blockTokens: number): PromptKeys {
-    return this.#keys.of(tokens, blockTokens, request.targetModel, request.cacheSalt)
+    return this.#keys.ofModel(tokens, blockTokens, request.targetModel, request.cacheSalt)
   }
 
   #blockTokensOf(endpoint: Endpoint): number {

@@ -61,6 +61,20 @@ export class ChainHasher {
     this.#finish()
   }
 
+  /** The keys of a chain as those of one model alone: others with the same name are as likely as equal keys are anyway. */
+  marked(keys: Int32Array, model: string): Int32Array {
+    this.root(0, model, undefined)
+    const { lo, hi } = this
+    const marked = new Int32Array(keys.length)
+    for (let i = 0; i < keys.length; i += 2) {
+      const a = keys[i]! ^ lo
+      const b = keys[i + 1]! ^ hi
+      marked[i] = (a | b) === 0 ? 1 : a
+      marked[i + 1] = b
+    }
+    return marked
+  }
+
   /**
    * Keys of `blocks` whole blocks after the parent (`lo`, `hi`), written as pairs to `keys` from block `at` on. Leaves
    * the last one in `lo` and `hi`.

@@ -1,84 +1,153 @@
 import type { PromptTokens } from '../../framework/attributes.ts'
 import { sideTable } from '../../framework/side-table.ts'
 import type { ChainHasher } from './chain-hash.ts'
+import { KnownPrompts } from './known-prompts.ts'
+
+/** Memory for long prompts that may go on. */
+const KNOWN_BYTES = 32 * 1024 * 1024
+
+/** What tells keys of the same tokens apart. */
+interface KeySpace {
+  readonly blockTokens: number
+  /** Name of the LoRA adapter; undefined for the base model. */
+  readonly adapter: string | undefined
+  /** Model to which the keys belong; undefined where all base models share them. */
+  readonly model: string | undefined
+  /** Undefined when the prefix cache is shared. */
+  readonly cacheSalt: string | undefined
+}
 
 /** The keys of a request's prompts at one block size, hashed when they are first asked for. */
-export class PromptKeys {
+export class PromptKeys implements KeySpace {
   readonly blockTokens: number
   readonly adapter: string | undefined
+  readonly model: string | undefined
   readonly cacheSalt: string | undefined
   /** Blocks per prompt: floor((tokens - 1) / blockTokens), since an engine computes at least the last token anew. */
   readonly counts: Int32Array
   /** Sum of `counts`. */
   readonly total: number
-  readonly #hasher: ChainHasher
-  /** Until they have been hashed: keys are kept as long as the response takes. */
-  #prompts: readonly Int32Array[]
+  /** Until it has been called: keys are kept as long as the response takes, and it knows the token ids. */
+  #compute: (() => Int32Array) | undefined
   #pairs: Int32Array | undefined
 
-  constructor(
-    hasher: ChainHasher,
-    prompts: readonly Int32Array[],
-    blockTokens: number,
-    adapter: string | undefined,
-    cacheSalt: string | undefined,
-  ) {
-    this.blockTokens = blockTokens
-    this.adapter = adapter
-    this.cacheSalt = cacheSalt
-    this.counts = Int32Array.from(prompts, (prompt) => usableBlocks(prompt.length, blockTokens))
-    this.total = this.counts.reduce((sum, count) => sum + count, 0)
-    this.#hasher = hasher
-    this.#prompts = prompts
+  constructor(space: KeySpace, counts: Int32Array, compute: () => Int32Array) {
+    this.blockTokens = space.blockTokens
+    this.adapter = space.adapter
+    this.model = space.model
+    this.cacheSalt = space.cacheSalt
+    this.counts = counts
+    this.total = counts.reduce((sum, count) => sum + count, 0)
+    this.#compute = compute
   }
 
   /** Pairs (lo, hi), prompt after prompt. */
   get pairs(): Int32Array {
-    return (this.#pairs ??= this.#compute())
-  }
-
-  #compute(): Int32Array {
-    const { blockTokens, adapter, cacheSalt, counts } = this
-    const pairs = new Int32Array(this.total * 2)
-    let at = 0
-    for (const [p, prompt] of this.#prompts.entries()) {
-      this.#hasher.root(blockTokens, adapter, cacheSalt)
-      this.#hasher.extend(prompt, 0, counts[p]!, blockTokens, pairs, at)
-      at += counts[p]!
+    if (this.#pairs === undefined) {
+      this.#pairs = this.#compute!()
+      this.#compute = undefined
     }
-    this.#prompts = []
-    return pairs
+    return this.#pairs
   }
 }
 
 /** Hashes a request's prompts once per block size; the keys live as long as the token ids. */
 export class RequestKeys {
   readonly #hasher: ChainHasher
-  readonly #known = sideTable<PromptTokens, PromptKeys[]>()
+  readonly #asked = sideTable<PromptTokens, PromptKeys[]>()
+  readonly #known = new KnownPrompts(KNOWN_BYTES)
 
   constructor(hasher: ChainHasher) {
     this.#hasher = hasher
   }
 
+  /** Bytes that prompts take which may go on. */
+  get bytes(): number {
+    return this.#known.bytes
+  }
+
+  /**
+   * The keys under which engines' events tell of a prompt's blocks.
+   *
+   * @param adapter name of the LoRA adapter; undefined for the base model
+   */
   of(
     tokens: PromptTokens,
     blockTokens: number,
     adapter: string | undefined,
     cacheSalt: string | undefined,
   ): PromptKeys {
-    let known = this.#known.get(tokens)
-    if (known === undefined) this.#known.set(tokens, (known = []))
-    for (const keys of known) {
-      if (
-        keys.blockTokens === blockTokens &&
-        keys.adapter === adapter &&
-        keys.cacheSalt === cacheSalt
-      ) {
-        return keys
-      }
+    const space = { blockTokens, adapter, model: undefined, cacheSalt }
+    return this.#find(tokens, space) ?? this.#add(tokens, space, () => this.#hash(tokens, space))
+  }
+
+  /** Keys that a prompt has for one model alone. */
+  ofModel(
+    tokens: PromptTokens,
+    blockTokens: number,
+    model: string,
+    cacheSalt: string | undefined,
+  ): PromptKeys {
+    const space = { blockTokens, adapter: undefined, model, cacheSalt }
+    const found = this.#find(tokens, space)
+    if (found !== undefined) return found
+    const shared = this.of(tokens, blockTokens, undefined, cacheSalt)
+    return this.#add(tokens, space, () => this.#hasher.marked(shared.pairs, model))
+  }
+
+  #find(tokens: PromptTokens, space: KeySpace): PromptKeys | undefined {
+    return this.#asked
+      .get(tokens)
+      ?.find(
+        ({ blockTokens, adapter, model, cacheSalt }) =>
+          blockTokens === space.blockTokens &&
+          adapter === space.adapter &&
+          model === space.model &&
+          cacheSalt === space.cacheSalt,
+      )
+  }
+
+  #add(tokens: PromptTokens, space: KeySpace, compute: () => Int32Array): PromptKeys {
+    const counts = Int32Array.from(tokens.prompts, ({ length }) =>
+      usableBlocks(length, space.blockTokens),
+    )
+    const keys = new PromptKeys(space, counts, compute)
+    const asked = this.#asked.get(tokens)
+    if (asked === undefined) this.#asked.set(tokens, [keys])
+    else asked.push(keys)
+    return keys
+  }
+
+  #hash({ prompts }: PromptTokens, { blockTokens, adapter, cacheSalt }: KeySpace): Int32Array {
+    const hashed = prompts.map((prompt) => {
+      this.#hasher.root(blockTokens, adapter, cacheSalt)
+      return this.#hashOne(prompt, blockTokens)
+    })
+    if (hashed.length === 1) return hashed[0]!
+    const pairs = new Int32Array(hashed.reduce((sum, { length }) => sum + length, 0))
+    let at = 0
+    for (const each of hashed) {
+      pairs.set(each, at)
+      at += each.length
     }
-    const keys = new PromptKeys(this.#hasher, tokens.prompts, blockTokens, adapter, cacheSalt)
-    known.push(keys)
+    return pairs
+  }
+
+  /** Keys of one prompt from the hasher's root on. */
+  #hashOne(prompt: Int32Array, blockTokens: number): Int32Array {
+    const hasher = this.#hasher
+    const blocks = usableBlocks(prompt.length, blockTokens)
+    const keys = new Int32Array(blocks * 2)
+    const chain = `${blockTokens} ${hasher.lo} ${hasher.hi}`
+    const known = this.#known.find(chain, prompt, blockTokens)
+    const from = Math.min(known?.blocks ?? 0, blocks)
+    if (from > 0) {
+      keys.set(known!.keys.subarray(0, 2 * from))
+      hasher.lo = keys[2 * from - 2]!
+      hasher.hi = keys[2 * from - 1]!
+    }
+    hasher.extend(prompt, from * blockTokens, blocks - from, blockTokens, keys, from)
+    this.#known.learn(chain, prompt, keys, known)
     return keys
   }
 }

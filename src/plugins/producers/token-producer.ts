@@ -72,14 +72,18 @@ export const tokenProducer = definePlugin({
     return remarks
   },
   create: (_params, { tokenizer }) => {
-    /** Tokens of requests whose ids an engine's count can prove wrong; the ids are forgotten before it comes. */
-    const counts = sideTable<InferenceRequest, number>()
+    /** Tokens that requests have, which an engine's count can prove wrong; the ids are forgotten before it comes. */
+    const counts = sideTable<InferenceRequest, number | undefined>()
     return {
-      produce: (request, _endpoints, cancellation) => tokenizer.tokenize(request, cancellation),
+      produce(request, _endpoints, cancellation) {
+        // Ids that the client has sent prove nothing.
+        if (request.prompt?.kind !== 'tokens') counts.set(request, 0)
+        return tokenizer.tokenize(request, cancellation)
+      },
       picked(request) {
-        const isOurs = request.prompt?.kind !== 'tokens'
+        if (counts.get(request) === undefined) return
         const isExact = request.attributes.get(PROMPT_TOKENS)?.exact === true
-        if (isOurs && isExact) counts.set(request, promptTokensOf(request))
+        counts.set(request, isExact ? promptTokensOf(request) : undefined)
       },
       ended(request, _endpoint, { usage }) {
         const here = counts.get(request)
