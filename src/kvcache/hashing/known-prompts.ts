@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 
 /** Shorter prompts are hashed in little more time than they are looked for. */
-const LEAST_TOKENS = 8192
+export const LEAST_KNOWN_TOKENS = 8192
 /** Tokens by which prompts are told apart before they are compared, spread over what both have at least. */
 const SAMPLES = 32
 const ID_BYTES = 4
@@ -47,9 +47,12 @@ export class KnownPrompts {
     return this.#known.calculatedSize
   }
 
-  /** @param chain what the keys depend on besides the tokens */
+  /**
+   * @param chain what the keys depend on besides the tokens
+   * @param prompt of at least `LEAST_KNOWN_TOKENS`
+   */
   find(chain: string, prompt: Int32Array, blockTokens: number): KnownKeys | undefined {
-    for (let level = levelOf(prompt); level >= LEAST_TOKENS; level /= 2) {
+    for (let level = levelOf(prompt); level >= LEAST_KNOWN_TOKENS; level /= 2) {
       const known = this.#known.get(keyOf(chain, prompt, level))
       if (known === undefined || known === SEEN) continue
       const common = Math.floor(commonTokens(prompt, known.prompt) / blockTokens)
@@ -65,9 +68,7 @@ export class KnownPrompts {
    * @param keys of all whole blocks that it has
    */
   learn(chain: string, prompt: Int32Array, keys: Int32Array, found: KnownKeys | undefined): void {
-    const level = levelOf(prompt)
-    if (level < LEAST_TOKENS) return
-    const key = keyOf(chain, prompt, level)
+    const key = keyOf(chain, prompt, levelOf(prompt))
     const goesOn = found !== undefined && found.blocks * 4 > keys.length
     const isNew = !goesOn && this.#known.peek(key) === undefined
     this.#known.set(key, isNew ? SEEN : { prompt, keys })
@@ -75,8 +76,8 @@ export class KnownPrompts {
 }
 
 /** The largest power of two that the prompt has tokens for. */
-function levelOf(prompt: Int32Array): number {
-  return prompt.length === 0 ? 0 : 2 ** (31 - Math.clz32(prompt.length))
+function levelOf({ length }: Int32Array): number {
+  return 2 ** (31 - Math.clz32(length))
 }
 
 function keyOf(chain: string, prompt: Int32Array, level: number): string {

@@ -1,7 +1,7 @@
 import type { PromptTokens } from '../../framework/attributes.ts'
 import { sideTable } from '../../framework/side-table.ts'
 import type { ChainHasher } from './chain-hash.ts'
-import { KnownPrompts } from './known-prompts.ts'
+import { KnownPrompts, LEAST_KNOWN_TOKENS } from './known-prompts.ts'
 
 /** Memory for long prompts that may go on. */
 const KNOWN_BYTES = 32 * 1024 * 1024
@@ -96,15 +96,19 @@ export class RequestKeys {
   }
 
   #find(tokens: PromptTokens, space: KeySpace): PromptKeys | undefined {
-    return this.#asked
-      .get(tokens)
-      ?.find(
-        ({ blockTokens, adapter, model, cacheSalt }) =>
-          blockTokens === space.blockTokens &&
-          adapter === space.adapter &&
-          model === space.model &&
-          cacheSalt === space.cacheSalt,
-      )
+    const asked = this.#asked.get(tokens)
+    if (asked === undefined) return undefined
+    for (const keys of asked) {
+      if (
+        keys.blockTokens === space.blockTokens &&
+        keys.adapter === space.adapter &&
+        keys.model === space.model &&
+        keys.cacheSalt === space.cacheSalt
+      ) {
+        return keys
+      }
+    }
+    return undefined
   }
 
   #add(tokens: PromptTokens, space: KeySpace, compute: () => Int32Array): PromptKeys {
@@ -118,12 +122,9 @@ export class RequestKeys {
     return keys
   }
 
-  #hash({ prompts }: PromptTokens, { blockTokens, adapter, cacheSalt }: KeySpace): Int32Array {
-    const hashed = prompts.map((prompt) => {
-      this.#hasher.root(blockTokens, adapter, cacheSalt)
-      return this.#hashOne(prompt, blockTokens)
-    })
-    if (hashed.length === 1) return hashed[0]!
+  #hash({ prompts }: PromptTokens, space: KeySpace): Int32Array {
+    if (prompts.length === 1) return this.#hashOne(prompts[0]!, space)
+    const hashed = prompts.map((prompt) => this.#hashOne(prompt, space))
     const pairs = new Int32Array(hashed.reduce((sum, { length }) => sum + length, 0))
     let at = 0
     for (const each of hashed) {
@@ -133,11 +134,15 @@ export class RequestKeys {
     return pairs
   }
 
-  /** Keys of one prompt from the hasher's root on. */
-  #hashOne(prompt: Int32Array, blockTokens: number): Int32Array {
+  #hashOne(prompt: Int32Array, { blockTokens, adapter, cacheSalt }: KeySpace): Int32Array {
     const hasher = this.#hasher
+    hasher.root(blockTokens, adapter, cacheSalt)
     const blocks = usableBlocks(prompt.length, blockTokens)
     const keys = new Int32Array(blocks * 2)
+    if (prompt.length < LEAST_KNOWN_TOKENS) {
+      hasher.extend(prompt, 0, blocks, blockTokens, keys, 0)
+      return keys
+    }
     const chain = `${blockTokens} ${hasher.lo} ${hasher.hi}`
     const known = this.#known.find(chain, prompt, blockTokens)
     const from = Math.min(known?.blocks ?? 0, blocks)
