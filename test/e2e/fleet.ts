@@ -142,12 +142,15 @@ export class Fleet {
         if (seen.length < NAMES.length) return false
         const silent = seen.filter(({ coverage }) => coverage !== 'complete')
         if (options.events !== undefined) for (const { name } of silent) await speak(name)
+        // What made an engine speak may be seen as waiting, running or held, and that is no idle engine.
+        fleet.#idle = seen
+        const isFree = ({ waiting, kvCacheUsage }: EndpointPage) =>
+          pages.length > 0 || (waiting === 0 && kvCacheUsage === 0)
         return (
-          seen.every(({ state, running }) => state === 'scraped' && running === 0) &&
+          seen.every((each) => each.state === 'scraped' && each.running === 0 && isFree(each)) &&
           (options.events === undefined || silent.length === 0)
         )
       })
-      fleet.#idle = await fleet.endpoints()
     } catch (error) {
       await fleet.stop()
       throw error
