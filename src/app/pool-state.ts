@@ -30,7 +30,6 @@ import {
   TOKENIZER,
   type Tokenizer,
 } from '../framework/services.ts'
-import type { RequestKeys } from '../kvcache/hashing/request-keys.ts'
 import { KvCache } from '../kvcache/kv-cache.ts'
 import { DEFAULT_MATCHER_OPTIONS, KvPrefixMatcher } from '../kvcache/prefix-matcher.ts'
 import { KvRoutedPrefixIndex } from '../kvcache/routed-prefix-index.ts'
@@ -60,7 +59,6 @@ export interface PoolParts {
 export class PoolState {
   readonly inFlight = new InFlightLedger()
   readonly cache: KvCache
-  readonly keys: RequestKeys
   readonly routed: KvRoutedPrefixIndex
   readonly truth: TruthLoop
   readonly matcher: KvPrefixMatcher
@@ -72,9 +70,8 @@ export class PoolState {
     const { endpoints } = parts
     this.cache = new KvCache({ ...parts, maxMemoryBytes: indexBytes(config) })
     this.cache.expectEvents(asksForEvents(config))
-    this.keys = this.cache.keys
     this.routed = new KvRoutedPrefixIndex({
-      ...{ endpoints, keys: this.keys, maxMemoryBytes: ROUTED_INDEX_BYTES },
+      ...{ endpoints, keys: this.cache.keys, maxMemoryBytes: ROUTED_INDEX_BYTES },
     })
     this.truth = new TruthLoop({ ...parts, witness: this.cache.witness })
     this.matcher = new KvPrefixMatcher(this.cache.index, this.routed, this.truth)

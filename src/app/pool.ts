@@ -140,11 +140,11 @@ export class Pool {
       void this.#stopServices()
       throw error
     }
-    const { inFlight, matcher, routed, keys } = this.#state
+    const { inFlight, matcher, routed, cache } = this.#state
     this.#recorder = services.recording?.recorderOf(options.name, {
       ...{ inFlight, matcher, routed, ghost: routed.ghost },
       keysOf: ({ targetModel, cacheSalt }, tokens, blockTokens) =>
-        keys.ofModel(tokens, blockTokens, targetModel, cacheSalt),
+        cache.keys.ofModel(tokens, blockTokens, targetModel, cacheSalt),
     })
     this.#recorder?.configured(generation, text)
     const poolName = options.name?.split('/')[1] ?? UNNAMED_POOL

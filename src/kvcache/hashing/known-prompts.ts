@@ -69,8 +69,9 @@ export class KnownPrompts {
    */
   learn(chain: string, prompt: Int32Array, keys: Int32Array, found: KnownKeys | undefined): void {
     const key = keyOf(chain, prompt, levelOf(prompt))
-    const goesOn = found !== undefined && found.blocks * 4 > keys.length
-    const isNew = !goesOn && this.#known.peek(key) === undefined
+    // More than half of its blocks, which are two numbers each.
+    const isMostKnown = found !== undefined && found.blocks > keys.length / 4
+    const isNew = !isMostKnown && this.#known.peek(key) === undefined
     this.#known.set(key, isNew ? SEEN : { prompt, keys })
   }
 }
